@@ -1,0 +1,1 @@
+"""Flatbuffers of the TFLite schema: read, check, edit, write, and what is in them."""
