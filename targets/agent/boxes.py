@@ -2,41 +2,75 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Any, Mapping, Union
+
+import numpy as np
+
+from .decoding import Output, OutputMismatch, OutputNotFinite, candidates
+from .heads import Head, HeadError, Level, check_head, head_from_dict, head_to_dict
+from .letterbox import Placement
+from .nms import best_first, suppress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "MAX_CANDIDATES",
+    "Head",
+    "HeadError",
+    "Level",
+    "Output",
+    "OutputMismatch",
+    "OutputNotFinite",
+    "check_head",
+    "detect",
+    "head_from_dict",
+    "head_to_dict",
+]
+
+MAX_CANDIDATES = 30_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Level:
-    """One scale of an anchor-based head: where its raw outputs are.
+def detect(
+    outputs: Mapping[str, Union[Output, NDArray[Any]]],
+    head: Head,
+    placement: Placement,
+    *,
+    confidence: float = 0.001,
+    iou: float = 0.65,
+    max_detections: int = 300,
+    multi_label: bool = True,
+) -> NDArray[np.float32]:
+    """The detections of one picture: float32 [n, 6] x1, y1, x2, y2, score, class, best first.
 
-    anchors: (width, height) pairs in pixels of the network input.
-    boxes, objectness, classes: names of output tensors, float or quantized,
-    [1, H, W, A*4], [1, H, W, A] and [1, H, W, A*C], all before the sigmoid.
+    outputs: by tensor name, as `Output` or, where not quantized, as a bare array.
+    placement: how the picture lies in the input (`letterbox`); boxes come in pixels of the
+    upright picture, clipped to it, and those with no area left inside it are dropped.
+
+    A box counts when its objectness is above `confidence`, then each of its classes whose score
+    (objectness x class) is, or the best class alone if not `multi_label`.  Of these the
+    MAX_CANDIDATES best go through suppression class by class (overlap above `iou`), and the
+    `max_detections` best of the rest are kept.  Equal scores keep the order of the tensors.
+    This is what YOLOv7's test does at 0.001, 0.65 and 300.
+
+    Raises OutputMismatch, OutputNotFinite, ValueError (a threshold outside [0, 1)).
     """
-
-    stride: int
-    anchors: Tuple[Tuple[float, float], ...]
-    boxes: str
-    objectness: str
-    classes: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """How a model's outputs become boxes.
-
-    layout "levels": ours, `levels` filled (raw logits, v7/v5 decoding).
-    layout "rows": one tensor [1, N, 5 + C] of decoded x, y, w, h, objectness, classes.
-    layout "columns": one tensor [1, 4 + C, N] of decoded x, y, w, h, classes.
-    `output` names the tensor of the last two; `normalised` says that x, y, w, h are fractions of
-    the network input.  `single_class_objectness`: with one class the score is the objectness
-    alone (YOLOv7 trains no class output then).
-    """
-
-    layout: str
-    names: Tuple[str, ...]
-    levels: Tuple[Level, ...] = ()
-    output: Optional[str] = None
-    normalised: bool = False
-    single_class_objectness: bool = False
+    if not 0 <= confidence < 1 or not 0 <= iou <= 1 or max_detections < 1:
+        raise ValueError(
+            f"confidence {confidence!r}, iou {iou!r}, max_detections {max_detections!r}"
+        )
+    tensors = {
+        name: value if isinstance(value, Output) else Output(value)
+        for name, value in outputs.items()
+    }
+    imgsz = (placement.input_height, placement.input_width)
+    found = candidates(tensors, head, imgsz, confidence=confidence, multi_label=multi_label)
+    order = best_first(found.scores, MAX_CANDIDATES)
+    boxes, classes = found.boxes[order], found.classes[order]
+    kept = suppress(boxes, classes, iou=iou, max_kept=max_detections)
+    detections = np.empty((kept.size, 6), np.float32)
+    detections[:, :4] = placement.to_picture(boxes[kept])
+    detections[:, 4] = found.scores[order[kept]]
+    detections[:, 5] = classes[kept]
+    has_area = (detections[:, 2] > detections[:, 0]) & (detections[:, 3] > detections[:, 1])
+    return detections[has_area]

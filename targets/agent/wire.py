@@ -215,11 +215,11 @@ def decode(line: bytes) -> Optional[Envelope]:
     Raises WireError for anything that is not an envelope of ours.
     """
     if len(line) > MAX_LINE_BYTES:
-        raise WireError("a record of %d bytes" % len(line))
+        raise WireError(f"a record of {len(line)} bytes")
     try:
         raw = json.loads(line.decode("utf-8"), parse_constant=_no_constants)
     except (ValueError, RecursionError) as error:
-        raise WireError("not a record: %s" % error) from None
+        raise WireError(f"not a record: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("record"), str):
         raise WireError("not a record")
     seq, at = raw.get("seq"), raw.get("monotonic_ns")
@@ -230,7 +230,7 @@ def decode(line: bytes) -> Optional[Envelope]:
 
 
 def _no_constants(name: str) -> None:
-    raise ValueError("%s is not JSON" % name)
+    raise ValueError(f"{name} is not JSON")
 
 
 def _build(cls: Any, raw: Dict[str, Any]) -> Any:
@@ -249,14 +249,14 @@ def _build(cls: Any, raw: Dict[str, Any]) -> Any:
 def _checked(record: str, name: str, value: Any, default: Any) -> Any:
     if name in _NESTED:
         if not isinstance(value, dict):
-            raise WireError("%s.%s is no object" % (record, name))
+            raise WireError(f"{record}.{name} is no object")
         return _build(Memory, value)
     if name in ("inputs", "outputs"):
         return tuple(_build(TensorFacts, item) for item in _list(record, name, value))
     if isinstance(default, tuple):
         return _frozen(_list(record, name, value))
     if default is not None and not isinstance(value, _like(default)):
-        raise WireError("%s.%s is a %s" % (record, name, type(value).__name__))
+        raise WireError(f"{record}.{name} is a {type(value).__name__}")
     return value
 
 
@@ -266,7 +266,7 @@ def _like(default: Any) -> Tuple[type, ...]:
 
 def _list(record: str, name: str, value: Any) -> List[Any]:
     if not isinstance(value, list):
-        raise WireError("%s.%s is no list" % (record, name))
+        raise WireError(f"{record}.{name} is no list")
     return value
 
 
