@@ -1,0 +1,130 @@
+"""The only place that writes to the terminal: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from targets.errors import HalfbyteError
+from targets.progress import SILENT, Progress, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def out() -> Console:
+    """Results.  Colour only on a terminal and without NO_COLOR."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    """Progress, notes, warnings, errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def show(value: Any, *, as_json: bool, text: Callable[[Any], Any]) -> None:
+    """One result: as strict JSON, or as `text` makes it (a str or something rich can draw)."""
+    if as_json:
+        sys.stdout.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+        return
+    drawn = text(value)
+    if isinstance(drawn, str):
+        sys.stdout.write(drawn.rstrip("\n") + "\n")
+    else:
+        out().print(drawn)
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr, so that pipes stay clean."""
+    sys.stderr.write(printable(text) + "\n")
+
+
+def show_error(error: HalfbyteError, *, as_json: bool) -> None:
+    """What happened and what to do: two lines on stderr, or an object on stdout with --json."""
+    if as_json:
+        body = {
+            "kind": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "exit_code": error.exit_code,
+        }
+        sys.stdout.write(json.dumps({"error": body}, indent=2) + "\n")
+        return
+    console = err()
+    console.print("error:", style="bold red", end=" ")
+    console.print(printable(error.message), markup=False)
+    if error.hint:
+        console.print("  try:", style="bold", end=" ")
+        console.print(printable(error.hint), markup=False)
+
+
+def printable(text: str) -> str:
+    """Text from models and boards without control characters, which could move the cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, paths and tuples as JSON values; NaN and infinity as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class _BarTask:
+    def __init__(self, bar: Any, task_id: Any) -> None:
+        self._bar, self._id = bar, task_id
+
+    def advance(self, amount: float = 1) -> None:
+        self._bar.advance(self._id, amount)
+
+    def note(self, text: str) -> None:
+        self._bar.update(self._id, detail=printable(text))
+
+
+class Bars:
+    """Progress bars with speed and time left, on stderr."""
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
+        """A bar that stays when it is done, with the time it took."""
+        from rich import progress as bars
+
+        amount: list[Any] = [bars.MofNCompleteColumn(), bars.TextColumn(unit)]
+        if unit == "B":
+            amount = [bars.DownloadColumn(), bars.TransferSpeedColumn()]
+        with bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=24),
+            *(amount if total is not None else []),
+            bars.TimeElapsedColumn(),
+            *([bars.TextColumn("left"), bars.TimeRemainingColumn()] if total is not None else []),
+            bars.TextColumn("{task.fields[detail]}", markup=False),
+            console=err(),
+        ) as bar:
+            task_id = bar.add_task(label, total=total, detail="")
+            yield _BarTask(bar, task_id)
+            if total is None:
+                bar.update(task_id, total=1, completed=1)
+
+
+def progress() -> Progress:
+    """Bars on a terminal, nothing in a pipe."""
+    return Bars() if sys.stderr.isatty() else SILENT
