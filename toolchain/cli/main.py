@@ -78,7 +78,9 @@ def cli(verbose: int) -> None:
           --images val/images --annotations val/instances.json --calibration train/images
     """
     level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
     if verbose < 2:
         for name in ("paramiko", "asyncssh", "PIL", "tensorflow", "h5py"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -133,14 +135,12 @@ def _spread(arguments: list[str]) -> list[str]:
     """`--bits 4 8` as `--bits 4 --bits 8`: the form people type, which click does not know."""
     spread: list[str] = []
     option = ""
-    for index, word in enumerate(arguments):
-        if option and not word.startswith("-") and arguments[index - 1] != option:
-            spread.append(option)
-        elif word in ("--bits", "--imgsz"):
+    for word in arguments:
+        if word in ("--bits", "--imgsz"):
             option = word
-        elif word.startswith("-"):
+        elif not word.isdigit():
             option = ""
-        if word.startswith("-") and word not in ("--bits", "--imgsz"):
-            option = ""
+        elif option and spread[-1] != option:
+            spread.append(option)
         spread.append(word)
     return spread

@@ -1,0 +1,117 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+weights_option = click.option(
+    "--weights",
+    default="yolov7-seg",
+    show_default=True,
+    help="A published name (yolov7-seg, yolov5s-seg, yolov7) or the path of a checkpoint.",
+)
+
+imgsz_option = click.option(
+    "--imgsz",
+    type=click.IntRange(min=32),
+    multiple=True,
+    help="Size of the network input: one number, or HEIGHT WIDTH; multiples of 32.  [default: 640]",
+)
+
+bits_option = click.option(
+    "--bits",
+    type=click.Choice(["4", "8"]),
+    multiple=True,
+    default=("4", "8"),
+    show_default=True,
+    help="Bits per weight; several make several models.",
+)
+
+names_option = click.option(
+    "--names",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Labels, one a line, where the checkpoint's own are wrong.  Their number must fit.",
+)
+
+target_option = click.option(
+    "--target",
+    "target_name",
+    default="loopback",
+    show_default=True,
+    help="A name from targets.toml, user@host, or loopback.",
+)
+
+accept_new_option = click.option(
+    "--accept-new", is_flag=True, help="Trust the host key of a board seen for the first time."
+)
+
+_measuring: list[Callable[[Any], Any]] = [
+    click.option("--threads", type=click.IntRange(1, 64), help="[default: the board's CPUs]"),
+    click.option("--warmup", type=click.IntRange(0), default=3, show_default=True),
+    click.option(
+        "--runs",
+        "timed_runs",
+        type=click.IntRange(1),
+        default=30,
+        show_default=True,
+        help="Timed inferences of the model alone.",
+    ),
+    click.option(
+        "--wheelhouse",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Take the board's packages from this folder instead of the network.",
+    ),
+]
+
+
+def measuring_options(function: F) -> F:
+    """How to measure: threads, warm-up, timed runs."""
+    for option in reversed(_measuring):
+        function = option(function)
+    return function
+
+
+_data: list[Callable[[Any], Any]] = [
+    click.option(
+        "--images",
+        type=click.Path(exists=True, path_type=Path),
+        help="Folder of evaluation images.",
+    ),
+    click.option(
+        "--annotations",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Ground truth: COCO JSON, or data.yaml of a data set in YOLO form.",
+    ),
+    click.option("--limit", type=click.IntRange(1), help="Only the first N images."),
+]
+
+
+def data_options(function: F) -> F:
+    """What to evaluate on."""
+    for option in reversed(_data):
+        function = option(function)
+    return function
+
+
+def height_width(imgsz: tuple[int, ...]) -> tuple[int, int]:
+    """(height, width) from one or two numbers.  Raises click.BadParameter."""
+    if len(imgsz) > 2:
+        raise click.BadParameter("give one number, or HEIGHT WIDTH", param_hint="--imgsz")
+    wrong = [n for n in imgsz if n % 32]
+    if wrong:
+        low = max(32, wrong[0] // 32 * 32)
+        raise click.BadParameter(
+            f"{wrong[0]} is no multiple of 32; the nearest are {low} and {low + 32}",
+            param_hint="--imgsz",
+        )
+    if not imgsz:
+        return 640, 640
+    return imgsz[0], imgsz[-1]
