@@ -1,0 +1,199 @@
+"""The records that the board sends, in the order in which they come.
+
+Bytes and nanoseconds; what could not be read is None, never 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Dict, Optional, Tuple
+
+SCHEMA = "halfbyte.wire"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Memory of the agent's own process (procfs).  Bytes; None where the kernel does not say."""
+
+    rss_bytes: Optional[int] = None  # VmRSS
+    pss_bytes: Optional[int] = None  # Pss of smaps_rollup
+    hwm_bytes: Optional[int] = None  # VmHWM: highest RSS so far
+    swap_bytes: Optional[int] = None  # VmSwap
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorFacts:
+    """One input or output as the runtime reports it."""
+
+    name: str = ""
+    shape: Tuple[int, ...] = ()
+    dtype: str = ""
+    scale: float = 0.0  # 0 means: not quantized
+    zero_point: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Hello:
+    """Always the first record."""
+
+    schema: str = SCHEMA
+    version: int = VERSION
+    agent_sha256: str = ""
+    pid: int = 0
+    boot_id: Optional[str] = None
+    plan_sha256: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the board is, as far as plain procfs and sysfs say."""
+
+    board_model: Optional[str] = None  # device tree or DMI
+    machine: Optional[str] = None  # uname -m: the kernel's word, not the userland's
+    cpu_model: Optional[str] = None
+    cpu_features: Tuple[str, ...] = ()
+    cpus_online: Optional[int] = None
+    cpus_allowed: Optional[int] = None  # sched_getaffinity
+    cpu_max_khz: Dict[str, int] = dataclasses.field(default_factory=dict)  # by cpufreq policy
+    governors: Dict[str, str] = dataclasses.field(default_factory=dict)  # by cpufreq policy
+    mem_total_bytes: Optional[int] = None
+    mem_available_bytes: Optional[int] = None
+    swap_total_bytes: Optional[int] = None
+    page_size_bytes: Optional[int] = None
+    kernel: Optional[str] = None
+    os_name: Optional[str] = None
+    userland_bits: Optional[int] = None  # of the interpreter itself
+    soabi: Optional[str] = None
+    libc: Optional[str] = None
+    python: Optional[str] = None
+    numpy: Optional[str] = None
+    pillow: Optional[str] = None
+    runtime: Optional[str] = None  # "ai-edge-litert 2.3.0" or "tflite-runtime 2.14.0"
+    emulated: Optional[bool] = None  # True where the agent can tell (qemu), else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Loading:
+    """The last record before the model is read: what an agent that is killed there leaves."""
+
+    file_bytes: int = 0
+    memory: Memory = Memory()
+    mem_available_bytes: Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """The model is in memory and allocated."""
+
+    load_ns: int = 0  # read + create + allocate, the file being in the page cache
+    before: Memory = Memory()
+    after: Memory = Memory()
+    inputs: Tuple[TensorFacts, ...] = ()
+    outputs: Tuple[TensorFacts, ...] = ()
+    threads: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedInput:
+    """What the warm-up and timed inferences are fed with, from here on.
+
+    source "picture": the first readable image of the plan (`image` is its id); "synthetic":
+    seeded noise.
+    """
+
+    source: str = ""
+    image: Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Warmed:
+    """One warm-up inference (not counted in figures)."""
+
+    index: int = 0
+    inference_ns: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """One timed inference of the model alone: set input, invoke, nothing else."""
+
+    index: int = 0
+    inference_ns: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Detected:
+    """One evaluation image, end to end.
+
+    `decode_ns`: from the file's bytes in memory to upright RGB (a card's reading speed is not the
+    detector's).  `letterbox_ns`: resize, pad and pack into the input's type.  `inference_ns`: set
+    input and invoke.  `boxes_ns`: fetch the outputs, decode, suppress at `Plan.fps_confidence`.
+    """
+
+    index: int = 0
+    image: str = ""  # Plan image id
+    width: int = 0  # of the upright picture
+    height: int = 0
+    decode_ns: int = 0
+    letterbox_ns: int = 0
+    inference_ns: int = 0
+    boxes_ns: Optional[int] = None  # None where the output is not understood
+    # [x1, y1, x2, y2, score, class] in pixels of the upright picture, best first
+    detections: Tuple[Tuple[float, ...], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """An image that could not be used, and why."""
+
+    index: int = 0
+    image: str = ""
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A reading of sensors between inferences."""
+
+    memory: Memory = Memory()
+    mem_available_bytes: Optional[int] = None
+    temps_c: Dict[str, Optional[float]] = dataclasses.field(default_factory=dict)
+    cpu_khz: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
+    load_1min: Optional[float] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Peak:
+    """Memory at the end: VmHWM covers the whole run; PSS is the highest of the samples.
+
+    The samples lie between inferences, so PSS inside one may have been higher.
+    """
+
+    memory: Memory = Memory()
+    peak_pss_bytes: Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Failed:
+    """Why the agent stopped early."""
+
+    # "bad-plan", "no-runtime", "model-refused", "out-of-memory", "interrupted", "agent-changed",
+    # "file-missing", "file-changed", "output-not-understood", or an exception's class name
+    kind: str = ""
+    message: str = ""
+    traceback: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The last record of a whole run."""
+
+
+RECORDS = {
+    cls.__name__.lower(): cls
+    for cls in (
+        Hello, Facts, Loading, Loaded, TimedInput, Warmed, Timed, Detected, Skipped, Sample, Peak,
+        Failed, Finished,
+    )
+}  # fmt: skip
