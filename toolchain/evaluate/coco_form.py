@@ -226,7 +226,9 @@ def _pictures(
 
 def _disagreement(size: Size, width: int | None, height: int | None) -> str | None:
     """Why boxes made for width x height cannot be laid on this picture, or None."""
-    if width is None or height is None or _near(size.width, width) and _near(size.height, height):
+    if width is None or height is None:
+        return None
+    if _near(size.width, width) and _near(size.height, height):
         return None
     if size.turned and _near(size.width, height) and _near(size.height, width):
         return (

@@ -42,7 +42,8 @@ def _folder(folder: Path | None) -> Dataset:
     if folder is None:
         raise DataError("neither images nor annotations given", hint="Name a folder of images.")
     paths = (folder,) if folder.is_file() else find_pictures(folder)
-    pictures, excluded = [], []
+    pictures: list[Picture] = []
+    excluded: list[Excluded] = []
     for path in paths:
         try:
             size = upright_size(path)

@@ -224,14 +224,15 @@ def _split(path: Path, settings: Mapping[str, Any], split: str) -> tuple[Path, .
     keys = _SPLITS.get(split, (split,))
     entry = next((settings[key] for key in keys if settings.get(key)), None)
     entries = entry if isinstance(entry, list) else [entry]
-    if not all(isinstance(item, str) for item in entries):
+    wanted = [item for item in entries if isinstance(item, str)]
+    if len(wanted) < len(entries):
         there = [key for key in ("train", "val", "test") if settings.get(key)]
         raise DataError(
             f"{path.name}: no split {split!r} (it has: {', '.join(there) or 'none'})",
             hint="Name a split that is there, or a folder of images.",
         )
     files: dict[Path, None] = {}
-    for item in entries:
+    for item in wanted:
         place = _place(path, settings, item)
         found = find_pictures(place) if place.is_dir() else _listed(place)
         files.update(dict.fromkeys(found))
