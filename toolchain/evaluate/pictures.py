@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from targets.files import write_whole
 from toolchain.errors import DataError, ImageUnreadable
+from toolchain.evaluate.truth import Dataset
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ORIENTATION = 0x0112  # EXIF 2.3, tag Orientation; 5 to 8 exchange width and height
+_SMALL_PX = 640
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,3 +69,27 @@ def _unreadable(path: Path, why: str) -> ImageUnreadable:
     return ImageUnreadable(
         f"{path.name} cannot be read: {why}", hint="Replace the file, or take it out of the set."
     )
+
+
+def keep_small(dataset: Dataset, folder: Path, count: int) -> None:
+    """Copies of `count` pictures in `folder`, named by image id, at most 640 pixels either way.
+
+    They are taken evenly from the list: chosen without looking at any result.  What cannot be
+    read is passed over; the users' files are only read.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from targets.agent.frames import FrameUnreadable, read_picture
+
+    places = np.linspace(0, len(dataset.images) - 1, min(count, len(dataset.images)))
+    for place in sorted({round(float(value)) for value in places}):
+        picture = dataset.images[place]
+        try:
+            image = Image.fromarray(read_picture(picture.path))
+        except FrameUnreadable:
+            continue
+        image.thumbnail((_SMALL_PX, _SMALL_PX), Image.Resampling.LANCZOS)
+        encoded = io.BytesIO()
+        image.save(encoded, "JPEG", quality=82)
+        write_whole(folder / f"{picture.id}.jpg", encoded.getvalue())

@@ -1,0 +1,302 @@
+"""Run folders: all that a report is made from, written as it happens and never rewritten.
+
+    run.json                       schema, version, command, versions; each run's meta and outcome
+    dataset.json                   images, categories and ground truth, in COCO form
+    examples/<image id>.jpg        a few pictures made small, chosen before anything ran
+    records/<run key>.<n>.jsonl    the board's records, one a line, of the n-th attempt
+
+`run.json` is replaced whole; records are only appended.  A run that was cut off has no outcome, or
+one that is not whole, and keeps what it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from targets.agent import wire
+from targets.files import write_whole
+from toolchain.errors import DataError, RunFolderError
+from toolchain.evaluate import snapshot
+from toolchain.evaluate.pictures import keep_small
+from toolchain.evaluate.truth import Dataset
+from toolchain.runmeta import (
+    CalibrationMeta,
+    ModelMeta,
+    Outcome,
+    RunMeta,
+    Settings,
+    TargetMeta,
+    built,
+)
+
+__all__ = [
+    "CalibrationMeta",
+    "ModelMeta",
+    "Outcome",
+    "Recorded",
+    "Run",
+    "RunFolder",
+    "RunMeta",
+    "Settings",
+    "TargetMeta",
+]
+
+SCHEMA = "halfbyte.run"
+VERSION = 1
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
+_R = TypeVar("_R")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One model on one target, as far as it came.
+
+    outcome: None where nobody wrote one (the host itself was stopped).  torn: the last line was
+    cut off and is left out.  missing: records that the numbering says are not there.
+    """
+
+    key: str
+    meta: RunMeta
+    outcome: Outcome | None
+    records: tuple[wire.Envelope, ...]
+    torn: bool = False
+    missing: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Ended well, and every record is there to the last."""
+        ended = self.outcome is not None and self.outcome.whole
+        return ended and not self.torn and not self.missing and self.last(wire.Finished) is not None
+
+    def of(self, kind: type[_R]) -> tuple[_R, ...]:
+        """The records of one type, in order."""
+        return tuple(e.record for e in self.records if isinstance(e.record, kind))
+
+    def last(self, kind: type[_R]) -> _R | None:
+        """The last record of one type."""
+        return next((e.record for e in reversed(self.records) if isinstance(e.record, kind)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """A run folder as read.  examples: small pictures by image id."""
+
+    created: str
+    command: tuple[str, ...]
+    versions: Mapping[str, str]
+    dataset: Dataset | None
+    examples: Mapping[int, Path]
+    runs: tuple[Run, ...]
+
+
+class RunFolder:
+    """One folder; safe to use from several threads of one process."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self._manifest = manifest
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        command: Sequence[str],
+        versions: Mapping[str, str],
+        dataset: Dataset | None = None,
+        examples: int = 3,
+        created: str | None = None,
+    ) -> RunFolder:
+        """A new run folder at `path`.  Raises RunFolderError where there is one already.
+
+        dataset: kept whole, ground truth included; `examples` pictures of it are kept small.
+        created: ISO 8601, UTC; now where None.
+        """
+        if (path / "run.json").exists():
+            raise RunFolderError(
+                f"{path} holds a run already", hint="Name another folder, or remove this one."
+            )
+        folder = cls(
+            path,
+            {
+                "schema": SCHEMA,
+                "version": VERSION,
+                "created": created or _now(),
+                "command": list(command),
+                "versions": dict(versions),
+                "runs": {},
+            },
+        )
+        with _writing(path):
+            (path / "records").mkdir(parents=True, exist_ok=True)
+            if dataset is not None:
+                write_whole(path / "dataset.json", snapshot.dump(dataset))
+                keep_small(dataset, path / "examples", examples)
+            folder._write()
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """A run folder that is there, to go on writing or to load.  Raises RunFolderError."""
+        return cls(path, _read_manifest(path / "run.json"))
+
+    def start(self, run_key: str, meta: RunMeta) -> None:
+        """Begin a run, or begin it again: an earlier attempt's records stay in their own file."""
+        if not _KEY.fullmatch(run_key):
+            raise ValueError(f"not a run key: {run_key!r}")
+        with self._lock, _writing(self.path):
+            attempts = self._manifest["runs"].setdefault(run_key, [])
+            attempts.append({"started": _now(), "meta": dataclasses.asdict(meta), "outcome": None})
+            self._records(run_key, len(attempts)).touch()
+            self._write()
+
+    def append(self, run_key: str, envelope: bytes) -> None:
+        """Keep one line of the wire, as it came."""
+        line = envelope.rstrip(b"\r\n")
+        if b"\n" in line:
+            raise ValueError("one record at a time")
+        path = self._records(run_key, len(self._manifest["runs"][run_key]))
+        with self._lock, _writing(self.path), path.open("ab") as stream:
+            stream.write(line + b"\n")
+
+    def finish(self, run_key: str, outcome: Outcome) -> None:
+        """Say how the run ended."""
+        with self._lock, _writing(self.path):
+            attempt = self._manifest["runs"][run_key][-1]
+            attempt["outcome"] = {**dataclasses.asdict(outcome), "ended": _now()}
+            self._write()
+
+    def load(self) -> Recorded:
+        """All of it, checked.  Of several attempts the last whole one counts, or else the last.
+
+        Raises RunFolderError, with the file and the line.
+        """
+        manifest = self._manifest
+        return Recorded(
+            created=_typed(manifest, "created", str),
+            command=tuple(str(word) for word in _typed(manifest, "command", list)),
+            versions={str(k): str(v) for k, v in _typed(manifest, "versions", dict).items()},
+            dataset=self._dataset(),
+            examples={
+                int(file.stem): file
+                for file in sorted((self.path / "examples").glob("*.jpg"))
+                if file.stem.isdecimal()
+            },
+            runs=tuple(self._run(key) for key in _typed(manifest, "runs", dict)),
+        )
+
+    def _run(self, key: str) -> Run:
+        attempts = _typed(self._manifest["runs"], key, list)
+        if not attempts or not _KEY.fullmatch(key):
+            raise _damaged("run.json", f"runs.{key[:40]} is empty or misnamed")
+        runs = [self._attempt(key, number, raw) for number, raw in enumerate(attempts, start=1)]
+        return next((run for run in reversed(runs) if run.whole), runs[-1])
+
+    def _attempt(self, key: str, number: int, raw: Any) -> Run:
+        where = f"runs.{key}[{number - 1}]"
+        if not isinstance(raw, dict):
+            raise _damaged("run.json", f"{where} is no object")
+        outcome = raw.get("outcome")
+        path = self._records(key, number)
+        records, torn, missing = _read_records(path)
+        return Run(
+            key=key,
+            meta=built(RunMeta, raw.get("meta"), f"{where}.meta"),
+            outcome=None if outcome is None else built(Outcome, outcome, f"{where}.outcome"),
+            records=records,
+            torn=torn,
+            missing=missing,
+        )
+
+    def _dataset(self) -> Dataset | None:
+        path = self.path / "dataset.json"
+        if not path.exists():
+            return None
+        try:
+            return snapshot.parse(path.read_bytes())
+        except DataError as error:
+            raise RunFolderError(error.message, hint=error.hint) from error
+
+    def _records(self, key: str, attempt: int) -> Path:
+        return self.path / "records" / f"{key}.{attempt}.jsonl"
+
+    def _write(self) -> None:
+        text = json.dumps(self._manifest, allow_nan=False, indent=1)
+        write_whole(self.path / "run.json", text.encode("ascii") + b"\n")
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            f"{path.parent} is no run folder: it holds no run.json",
+            hint="Name the folder that was given as --out.",
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path.name, str(error)) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise _damaged(path.name, f"its schema is not {SCHEMA}")
+    if manifest.get("version") != VERSION:
+        raise RunFolderError(
+            f"{path} is of version {manifest.get('version')!r}; this halfbyte reads {VERSION}",
+            hint="Read it with the halfbyte that wrote it.",
+        )
+    _typed(manifest, "runs", dict)
+    return manifest
+
+
+def _read_records(path: Path) -> tuple[tuple[wire.Envelope, ...], bool, int]:
+    """Records, whether the last line was cut off, and how many the numbering misses."""
+    if not path.exists():
+        return (), False, 0
+    lines = path.read_bytes().split(b"\n")
+    torn = lines.pop() != b""
+    records: list[wire.Envelope] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            envelope = wire.decode(line)
+        except wire.WireError as error:
+            raise _damaged(f"{path.name}, line {number}", str(error)) from error
+        if envelope is None:  # of a later version
+            continue
+        if records and envelope.seq <= records[-1].seq:
+            raise _damaged(f"{path.name}, line {number}", f"record {envelope.seq} out of order")
+        records.append(envelope)
+    expected = records[-1].seq + 1 if records else 0
+    return tuple(records), torn, max(0, expected - len(lines))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be written: {error.strerror or error}",
+            hint="Free some space, or name a folder that can be written.",
+        ) from error
+
+
+def _typed(manifest: Mapping[str, Any], field: str, kind: type[_R]) -> _R:
+    value = manifest.get(field)
+    if not isinstance(value, kind):
+        raise _damaged("run.json", f"{field[:60]} is missing or no {kind.__name__}")
+    return value
+
+
+def _damaged(where: str, what: str) -> RunFolderError:
+    return RunFolderError(f"{where}: {what}", hint="The run folder is damaged; run again.")
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
