@@ -1,1 +1,1 @@
-"""TBD."""
+"""The board's own Python environment: which interpreter, which runtime, unpacked without pip there."""

@@ -1,0 +1,97 @@
+"""Reads runtimes.toml (what goes together) and wheels.toml (the pinned files)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One file on the package index.  omit: patterns of members that a board does not need."""
+
+    project: str
+    version: str
+    filename: str
+    sha256: str
+    size_bytes: int
+    omit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What will do for one package: wheels by preference, or the board's own in [least, below)."""
+
+    wheels: tuple[str, ...]
+    least: str
+    below: str
+
+    def admit(self, version: str | None) -> bool:
+        """Whether the board's own package of that version will do."""
+        return version is not None and _key(self.least) <= _key(version) < _key(self.below)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One runtime, and the numpy and Pillow that go with it."""
+
+    project: str
+    version: str
+    module: str
+    numpy: Versions
+    pillow: Versions
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Choices in order of preference, and every pinned wheel."""
+
+    choices: tuple[Choice, ...]
+    wheels: tuple[Wheel, ...]
+
+    def of(self, project: str, version: str) -> tuple[Wheel, ...]:
+        """The pinned wheels of one release."""
+        return tuple(w for w in self.wheels if (w.project, w.version) == (project, version))
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The one that comes with this release."""
+    here = resources.files("targets.provision")
+    runtimes = tomllib.loads(here.joinpath("runtimes.toml").read_text(encoding="utf-8"))
+    wheels = tomllib.loads(here.joinpath("wheels.toml").read_text(encoding="utf-8"))
+    return parse(runtimes, wheels)
+
+
+def parse(runtimes: Mapping[str, Any], wheels: Mapping[str, Any]) -> Catalogue:
+    """From the two files' tables.  Raises KeyError or TypeError where they are malformed."""
+    omit = runtimes["omit"]
+    return Catalogue(
+        choices=tuple(
+            Choice(
+                project=raw["project"],
+                version=raw["version"],
+                module=raw["module"],
+                numpy=_versions(raw["numpy"]),
+                pillow=_versions(raw["pillow"]),
+            )
+            for raw in runtimes["choice"]
+        ),
+        wheels=tuple(
+            Wheel(**raw, omit=tuple(omit.get(raw["project"], ()))) for raw in wheels["wheel"]
+        ),
+    )
+
+
+def _versions(raw: Mapping[str, Any]) -> Versions:
+    least, below = raw["board"]
+    return Versions(tuple(raw["wheels"]), least, below)
+
+
+def _key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

@@ -1,0 +1,245 @@
+"""Which Python interpreters a board has, and what each of them is.
+
+The kernel's word (`uname -m`) does not decide: a 64-bit kernel may carry a 32-bit system.  Word
+size, ABI and C library are asked of each interpreter itself, all of them in one round trip.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from targets.errors import NoPython
+from targets.provision import on_board
+
+OLDEST = (3, 8)  # what the agent is written for
+
+# Reads the candidates from PATH, then from where pyenv and uv put theirs.  $1 marker, $2 the
+# configured interpreter or nothing.  `readlink -f` keeps one answer for python3 and python3.11.
+_ASK = """\
+marker=$1 configured=$2
+code=$(cat <<'end of code'
+%s
+end of code
+)
+asked=:
+ask() {
+  found=$(command -v "$1" 2>/dev/null) || return 0
+  [ -x "$found" ] || return 0
+  real=$(readlink -f "$found" 2>/dev/null) || real=$found
+  case $found in */shims/*) real=$found ;; esac
+  case $asked in *":$real:"*) return 0 ;; esac
+  asked=$asked$real:
+  "$found" -E -c "$code" "$marker" "$found" </dev/null 2>/dev/null ||
+    printf '\\n%%s!%%s\\n' "$marker" "$found"
+}
+if [ -n "$configured" ]; then
+  case $configured in "~/"*) configured=$HOME/${configured#"~/"} ;; esac
+  ask "$configured"
+else
+  PATH=$PATH:$HOME/.local/bin
+  for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8
+  do ask "$name"; done
+  for path in "$HOME"/.pyenv/versions/*/bin/python3 "$HOME"/.local/share/uv/python/*/bin/python3
+  do ask "$path"; done
+  case $asked in :) ask python; ask python2 ;; esac
+fi
+printf '\\n%%s.\\n' "$marker"
+"""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that an interpreter already has; folder is the one to put on its path."""
+
+    folder: str
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """One Python on the board, in its own words.  None where it could not say."""
+
+    path: str
+    version: tuple[int, ...]
+    bits: int  # of a pointer: 32 or 64
+    implementation: str | None = "cpython"
+    soabi: str | None = None
+    executable: str | None = None  # `path` with every link followed
+    platform: str | None = None
+    libc: str | None = None  # "glibc" or "musl"
+    libc_version: str | None = None
+    machine: str | None = None  # the kernel's word
+    kernel: str | None = None
+    cpu_features: tuple[str, ...] | None = None
+    page_size_bytes: int | None = None
+    packages: Mapping[str, Package] = field(default_factory=dict)  # by import name
+
+    @property
+    def architecture(self) -> str | None:
+        """As wheels name it: "x86_64", "aarch64", "armv7l", "i686"; None for any other.
+
+        From the ABI tag, else from word size and machine.  "armv6l" where the core is that old:
+        wheels for armv7l would die there of an illegal instruction.
+        """
+        soabi, machine = self.soabi or "", self.machine or ""
+        if "arm-linux" in soabi or (not _triple(soabi) and self.bits == 32 and _is_arm(machine)):
+            if machine == "armv6l":
+                return "armv6l"
+            return "armv7l" if "gnueabi-" not in f"{soabi}-" else None  # soft float
+        for name in ("x86_64", "aarch64"):
+            if f"{name}-linux" in soabi and "x32" not in soabi:
+                return name if self.bits == 64 else None
+        if re.search(r"i[3-6]86-linux", soabi):
+            return "i686"
+        if _triple(soabi):
+            return None
+        if self.bits == 64:
+            return {
+                "x86_64": "x86_64",
+                "amd64": "x86_64",
+                "aarch64": "aarch64",
+                "arm64": "aarch64",
+            }.get(machine)
+        return "i686" if machine in ("x86_64", "i386", "i486", "i586", "i686") else None
+
+    @property
+    def abi(self) -> str | None:
+        """The ABI tag of its wheels, "cp311"; None for anything but a plain CPython."""
+        plain = f"cp{self.version[0]}{self.version[1]}"
+        if self.implementation != "cpython":
+            return None
+        if self.soabi is None:
+            return plain
+        tag = re.match(r"cpython-(\d+[a-z]*)", self.soabi)
+        return f"cp{tag[1]}" if tag else None
+
+    @property
+    def glibc(self) -> tuple[int, int] | None:
+        """Version of the GNU C library, if it is that."""
+        match = re.match(r"(\d+)\.(\d+)", self.libc_version or "")
+        return (int(match[1]), int(match[2])) if match and self.libc == "glibc" else None
+
+    @property
+    def named(self) -> str:
+        """For messages: "Python 3.11.2 (/usr/bin/python3)"."""
+        return f"Python {'.'.join(map(str, self.version))} ({self.path})"
+
+    def fits(self, filename: str) -> bool:
+        """Whether it can use the wheel of that name (PEP 425, 513, 599 and 600 tags)."""
+        tags = wheel_tags(filename)
+        if tags is None:
+            return False
+        pythons, abis, platforms = tags
+        if "any" in platforms:
+            return "none" in abis and bool(
+                {"py3", f"py{self.version[0]}{self.version[1]}"} & pythons
+            )
+        return self.abi in pythons and self.abi in abis and any(map(self._fits_platform, platforms))
+
+    def _fits_platform(self, tag: str) -> bool:
+        tag = re.sub(r"manylinux(1|2010|2014)_", lambda m: f"manylinux_{_LEGACY[m[1]]}_", tag)
+        match = re.fullmatch(r"manylinux_(\d+)_(\d+)_(\w+)", tag)
+        if match is None or self.glibc is None:
+            return False
+        return match[3] == self.architecture and (int(match[1]), int(match[2])) <= self.glibc
+
+
+_LEGACY = {"1": "2_5", "2010": "2_12", "2014": "2_17"}
+
+
+def wheel_tags(filename: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]] | None:
+    """Python, ABI and platform tags in a wheel's name; None for a name that is no wheel's."""
+    if not filename.endswith(".whl") or filename.count("-") not in (4, 5):
+        return None
+    python, abi, platform = filename[: -len(".whl")].split("-")[-3:]
+    return (
+        frozenset(python.split(".")),
+        frozenset(abi.split(".")),
+        frozenset(platform.split(".")),
+    )
+
+
+@dataclass(frozen=True)
+class Question:
+    """A script for the board's `sh`, and the mark on its answers."""
+
+    script: str
+    arguments: tuple[str, str]  # $1, $2
+
+    @property
+    def marker(self) -> str:
+        """What start-up files of the login shell cannot have printed."""
+        return self.arguments[0]
+
+
+def question(python: str | None = None) -> Question:
+    """Asks every interpreter of a board, or only `python` where one is configured."""
+    code = on_board.source("facts")
+    return Question(_ASK % code, (f"halfbyte-{secrets.token_hex(8)}:", python or ""))
+
+
+def answers(stdout: str, marker: str) -> tuple[tuple[Interpreter, ...], tuple[str, ...]]:
+    """The interpreters that answered, in the order asked, and the paths of those that did not.
+
+    Raises NoPython where the script itself did not run to its end.
+    """
+    told: list[Interpreter] = []
+    silent: list[str] = []
+    complete = False
+    for line in stdout.splitlines():
+        if not line.startswith(marker):
+            continue
+        rest = line[len(marker) :]
+        if rest == ".":
+            complete = True
+        elif rest.startswith("!"):
+            silent.append(rest[1:])
+        else:
+            told.append(interpreter(json.loads(rest)))
+    if not complete:
+        raise NoPython(
+            "The board did not finish answering which Pythons it has.",
+            hint="Its /bin/sh may be missing or restricted; try `ssh` to it and run `sh -c true`.",
+        )
+    unique: dict[str, Interpreter] = {}
+    for one in told:  # the first path that leads to it stands for an interpreter
+        unique.setdefault(one.executable or one.path, one)
+    return tuple(unique.values()), tuple(silent)
+
+
+def interpreter(facts: Mapping[str, Any]) -> Interpreter:
+    """From the JSON that `on_board/facts.py` prints."""
+    libc, libc_version = (*(facts.get("libc") or ()), None, None)[:2]
+    features = facts.get("cpu_features")
+    return Interpreter(
+        path=str(facts["path"]),
+        version=tuple(int(part) for part in facts["version"]),
+        bits=int(facts["bits"]),
+        implementation=facts.get("implementation"),
+        soabi=facts.get("soabi"),
+        executable=facts.get("executable"),
+        platform=facts.get("platform"),
+        libc=libc,
+        libc_version=libc_version,
+        machine=facts.get("machine"),
+        kernel=facts.get("kernel"),
+        cpu_features=None if features is None else tuple(features),
+        page_size_bytes=facts.get("page_size_bytes"),
+        packages={
+            name: Package(where["folder"], where.get("version"))
+            for name, where in (facts.get("packages") or {}).items()
+        },
+    )
+
+
+def _triple(soabi: str) -> bool:
+    return soabi.count("-") >= 2
+
+
+def _is_arm(machine: str) -> bool:
+    return machine.startswith(("arm", "aarch64"))
