@@ -1,1 +1,1 @@
-"""The board's own Python environment: which interpreter, which runtime, unpacked without pip there."""
+"""A board's own Python environment: interpreter, runtime, unpacked there without pip."""

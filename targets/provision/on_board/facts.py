@@ -4,7 +4,6 @@ Prints one line, MARKER followed by a JSON object; what cannot be told is null.
 """
 # Python 2.7 and 3.3 read no annotations and have no pathlib.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: PTH
 
 import json
 import os
