@@ -68,7 +68,7 @@ def _pictures(
         if problem := _disagreement(size, *entry["size"]):
             excluded.append(Excluded(name, problem))
         else:
-            pictures.append(Picture(entry["id"], path, size.width, size.height))
+            pictures.append(Picture(entry["id"], path, size.width, size.height, entry["labelled"]))
     return pictures, excluded
 
 

@@ -77,7 +77,10 @@ class Reader:
         return number
 
     def images(self, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Entries of id, file_name and size (width, height, each maybe None)."""
+        """Entries of id, file_name, size (width, height, each maybe None) and labelled.
+
+        "labelled" is an addition of ours: false where nobody drew this image's boxes.
+        """
         found: dict[int, Mapping[str, Any]] = {}
         for place, entry in self._entries(content, "images"):
             key = self._integer(place, entry, "id")
@@ -90,6 +93,7 @@ class Reader:
                     self._integer(place, entry, field) if entry.get(field) is not None else None
                     for field in ("width", "height")
                 ),
+                "labelled": entry.get("labelled") is not False,
             }
         if not found:
             self.fail("no images listed", "An evaluation needs at least one image.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from toolchain.errors import DataError, ImageUnreadable
 from toolchain.evaluate.pictures import find_pictures, upright_size
 from toolchain.evaluate.truth import Box, Category, Dataset, Excluded, Picture
 
-__all__ = ["Box", "Category", "Dataset", "Excluded", "Picture", "load"]
+__all__ = ["Box", "Category", "Dataset", "Excluded", "Picture", "load", "with_unlabelled"]
 
 
 def load(annotations: Path | None, images: Path | None = None, *, split: str = "val") -> Dataset:
@@ -36,6 +37,26 @@ def load(annotations: Path | None, images: Path | None = None, *, split: str = "
     from toolchain.evaluate.coco_form import read_coco
 
     return read_coco(annotations, images)
+
+
+def with_unlabelled(dataset: Dataset, folder: Path) -> Dataset:
+    """`dataset` and the pictures in `folder`, which count for agreement and not for accuracy.
+
+    Raises DataError: nothing readable in the folder.
+    """
+    more = _folder(folder)
+    first = max((picture.id for picture in dataset.images), default=0) + 1
+    extra = tuple(
+        dataclasses.replace(picture, id=first + number, labelled=False)
+        for number, picture in enumerate(more.images)
+    )
+    note = f"{len(extra)} pictures from {more.source} have no labels: for agreement only."
+    return dataclasses.replace(
+        dataset,
+        images=dataset.images + extra,
+        notes=(*dataset.notes, note),
+        excluded=dataset.excluded + more.excluded,
+    )
 
 
 def _folder(folder: Path | None) -> Dataset:

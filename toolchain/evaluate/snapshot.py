@@ -39,6 +39,7 @@ def dump(dataset: Dataset) -> bytes:
                 "file_name": picture.path.relative_to(shared).as_posix(),
                 "width": picture.width,
                 "height": picture.height,
+                "labelled": picture.labelled,
             }
             for picture in dataset.images
         ],
@@ -79,7 +80,7 @@ def _picture(entry: Mapping[str, Any]) -> Picture:
     width, height = entry["size"]
     if width is None or height is None:
         raise KeyError("width")
-    return Picture(entry["id"], Path(entry["file_name"]), width, height)
+    return Picture(entry["id"], Path(entry["file_name"]), width, height, entry["labelled"])
 
 
 def _annotation(box: Box) -> dict[str, Any]:

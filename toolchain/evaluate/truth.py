@@ -12,12 +12,17 @@ Form = Literal["coco", "yolo", "folder"]
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One image.  width, height: pixels of the upright picture (EXIF applied)."""
+    """One image.  width, height: pixels of the upright picture (EXIF applied).
+
+    labelled: somebody drew the boxes of all objects on it (there may be none).  A picture that is
+    not labelled counts for the agreement of two models, and not for an accuracy.
+    """
 
     id: int
     path: Path
     width: int
     height: int
+    labelled: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,10 @@ class Dataset:
     def has_truth(self) -> bool:
         """Whether an accuracy can be computed: there is at least one box to find."""
         return any(not box.crowd for box in self.boxes)
+
+    def labelled(self) -> Dataset:
+        """The same set without the pictures that nobody labelled."""
+        return self.only([picture.id for picture in self.images if picture.labelled])
 
     def only(self, image_ids: Collection[int]) -> Dataset:
         """The same set with these images alone, and the boxes on them."""
