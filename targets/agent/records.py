@@ -59,6 +59,7 @@ class Facts:
     governors: Dict[str, str] = dataclasses.field(default_factory=dict)  # by cpufreq policy
     mem_total_bytes: Optional[int] = None
     mem_available_bytes: Optional[int] = None
+    memory_limit_bytes: Optional[int] = None  # of the control groups, where there is one
     swap_total_bytes: Optional[int] = None
     page_size_bytes: Optional[int] = None
     kernel: Optional[str] = None

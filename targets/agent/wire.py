@@ -160,7 +160,7 @@ def _record(cls: Any, raw: Any, where: str) -> Any:
     )
 
 
-_HINTS = {}  # type: Dict[Any, Dict[str, Any]]
+_HINTS: Dict[Any, Dict[str, Any]] = {}
 
 
 def _hints(cls: Any) -> Dict[str, Any]:

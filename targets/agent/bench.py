@@ -1,0 +1,153 @@
+"""One run of a plan, told as records in the order in which things happen."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import TYPE_CHECKING, Any, Iterator, Optional, Tuple
+
+from .decoding import OutputMismatch, OutputNotFinite
+from .detect import Detection
+from .faults import FileChanged, FileMissing, Interrupted, OutputNotUnderstood
+from .frames import FrameUnreadable, decode_picture
+from .inputs import InputMismatch
+from .pictures import PictureInput, encoded, synthetic
+from .plan import Plan, PlanFile
+from .records import (
+    Loaded,
+    Loading,
+    Peak,
+    Skipped,
+    Timed,
+    TimedInput,
+    Warmed,
+)
+from .runtime import Model, Runtime
+from .telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .signals import Stopping
+
+
+class Run:
+    """A plan, a runtime and a machine to read."""
+
+    def __init__(
+        self, plan: Plan, runtime: Runtime, telemetry: Telemetry, stopping: Stopping
+    ) -> None:
+        self._plan = plan
+        self._runtime = runtime
+        self._telemetry = telemetry
+        self._stopping = stopping
+        self._sampled_ns = 0
+
+    def records(self) -> Iterator[Any]:
+        """Load, warm up, time, detect.  Raises Fault, MemoryError."""
+        file_bytes = self._checked_bytes()
+        yield Loading(
+            file_bytes=file_bytes,
+            memory=self._telemetry.memory(),
+            mem_available_bytes=self._telemetry.mem_available_bytes(),
+        )
+        model, loaded = self._load()
+        yield loaded
+        pictures, refusal = self._picture_input(model)
+        source, tensors = self._timed_input(model, pictures)
+        yield source
+        yield from self._timings(model, tensors)
+        yield from self._detections(model, pictures, refusal)
+        yield Peak(memory=self._telemetry.memory(), peak_pss_bytes=self._telemetry.peak_pss_bytes)
+
+    def _checked_bytes(self) -> int:
+        """The size of the model's file, whose content is the one that the plan names."""
+        digest, path = hashlib.sha256(), self._plan.model.path.encode("utf-8")
+        try:
+            with open(path, "rb") as stream:
+                for piece in iter(lambda: stream.read(1 << 20), b""):
+                    digest.update(piece)
+                size = os.fstat(stream.fileno()).st_size
+        except OSError as error:
+            raise FileMissing(f"the model: {error.strerror}") from error
+        if digest.hexdigest() != self._plan.model.sha256:
+            raise FileChanged("the model on the board is not the one that was sent")
+        return size
+
+    def _load(self) -> Tuple[Model, Loaded]:
+        before, start_ns = self._telemetry.memory(), time.perf_counter_ns()
+        model = Model(
+            self._plan.model.path,
+            threads=self._plan.threads,
+            runtime=self._runtime,
+            imgsz=self._plan.imgsz,
+        )
+        load_ns = time.perf_counter_ns() - start_ns
+        loaded = Loaded(
+            load_ns=load_ns,
+            before=before,
+            after=self._telemetry.memory(),
+            inputs=model.inputs,
+            outputs=model.outputs,
+            threads=self._plan.threads,
+        )
+        return model, loaded
+
+    def _picture_input(self, model: Model) -> Tuple[Optional[PictureInput], str]:
+        """How pictures go in; None and the reason for a model that takes none."""
+        try:
+            return PictureInput(model.inputs, self._plan.imgsz), ""
+        except InputMismatch as error:
+            return None, str(error)
+
+    def _timed_input(
+        self, model: Model, pictures: Optional[PictureInput]
+    ) -> Tuple[TimedInput, Tuple[NDArray[Any], ...]]:
+        """The first picture that can be read, so that the timed layers see real activations."""
+        for image in self._plan.images:
+            if pictures is None:
+                break
+            try:
+                tensor, _ = pictures.fit(decode_picture(encoded(image)))
+            except FrameUnreadable:
+                continue  # told as Skipped when its turn comes
+            return TimedInput(source="picture", image=image.id), (tensor,)
+        return TimedInput(source="synthetic"), synthetic(model.inputs)
+
+    def _timings(self, model: Model, tensors: Tuple[NDArray[Any], ...]) -> Iterator[Any]:
+        for kind, count in ((Warmed, self._plan.warmup), (Timed, self._plan.timed_runs)):
+            for index in range(count):
+                start_ns = time.perf_counter_ns()
+                model.run(tensors)
+                yield kind(index=index, inference_ns=time.perf_counter_ns() - start_ns)
+                yield from self._between()
+
+    def _detections(
+        self, model: Model, pictures: Optional[PictureInput], refusal: str
+    ) -> Iterator[Any]:
+        detection = None if pictures is None else Detection(self._plan, model, pictures)
+        for index, image in enumerate(self._plan.images):
+            yield self._detected(detection, index, image, refusal)
+            yield from self._between()
+
+    def _detected(
+        self, detection: Optional[Detection], index: int, image: PlanFile, refusal: str
+    ) -> Any:
+        if detection is None:
+            return Skipped(index=index, image=image.id, reason=refusal)
+        try:
+            return detection.of(index, image)
+        except FrameUnreadable as error:
+            return Skipped(index=index, image=image.id, reason=str(error)[:1000])
+        except (OutputMismatch, OutputNotFinite) as error:
+            raise OutputNotUnderstood(str(error)) from error
+
+    def _between(self) -> Iterator[Any]:
+        """Between two inferences: end if asked to, and read the sensors when it is time."""
+        if self._stopping.name is not None:
+            raise Interrupted(self._stopping.name)
+        now_ns = time.monotonic_ns()
+        if now_ns - self._sampled_ns >= self._plan.sample_period_s * 1e9:
+            self._sampled_ns = now_ns
+            yield self._telemetry.sample()
