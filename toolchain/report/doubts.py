@@ -1,0 +1,206 @@
+"""Reasons not to trust a figure; every report shows them above its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+
+from targets.agent import wire
+from toolchain.report.figures import DatasetFigures, Doubt, RunFigures
+from toolchain.runs import Run
+
+FEW_IMAGES = 100
+FEW_TIMED = 30
+SPREAD = 1.2  # p90 / p50
+HOT_C = 80.0  # where a Raspberry Pi begins to lower its clock
+SLOWED = 0.9  # of the highest clock
+BUSY = 1.0  # of load average above the threads of the run itself
+
+
+def doubts_of_run(run: Run, figures: RunFigures, reference: RunFigures | None) -> Iterator[Doubt]:
+    """About one run.  reference: the float model on the same target, None where there is none."""
+    for doubt in (
+        *_incomplete(run, figures),
+        *_of_place(run, figures),
+        *_of_accuracy(figures, reference),
+        *_of_timing(figures),
+        *_of_board(run, figures),
+    ):
+        yield dataclasses.replace(doubt, runs=(run.key,))
+
+
+def doubts_of_dataset(dataset: DatasetFigures) -> Iterator[Doubt]:
+    """About the images, whatever ran on them."""
+    if dataset.objects and dataset.labelled_images < FEW_IMAGES:
+        yield Doubt(
+            "few-images",
+            f"{_count(dataset.labelled_images, 'image')} with labels: a check, not a benchmark "
+            f"({FEW_IMAGES} or more make one).",
+        )
+    if dataset.excluded:
+        first = dataset.excluded[0]
+        yield Doubt(
+            "excluded-images",
+            f"{_count(len(dataset.excluded), 'listed image')} left out before the run "
+            f"({first.name}: {first.reason}{', ...' * (len(dataset.excluded) > 1)}).",
+        )
+    if not dataset.objects:
+        yield Doubt(
+            "no-ground-truth",
+            "No ground truth: AP is unknown; agreement with the float model is what can be said.",
+            "note",
+        )
+
+
+def merged(doubts: Iterable[Doubt]) -> tuple[Doubt, ...]:
+    """The same words about several runs once, with all their keys; warnings first."""
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    for doubt in doubts:
+        key = (doubt.code, doubt.text, doubt.level)
+        found[key] = (*found.get(key, ()), *doubt.runs)
+    every = [Doubt(*key, runs) for key, runs in found.items()]
+    return tuple(sorted(every, key=lambda doubt: doubt.level != "warning"))
+
+
+def _incomplete(run: Run, figures: RunFigures) -> Iterator[Doubt]:
+    if figures.partial:
+        yield Doubt(
+            "partial",
+            f"Partial: {figures.images_done} of {figures.images_asked} images and "
+            f"{len(run.of(wire.Timed))} of {figures.settings.timed_runs} timed inferences; "
+            f"{figures.reason}",
+        )
+    if figures.skipped:
+        first = figures.skipped[0]
+        yield Doubt(
+            "skipped-images",
+            f"{_count(len(figures.skipped), 'image')} skipped and not scored "
+            f"({first.name}: {first.reason}{', ...' * (len(figures.skipped) > 1)}).",
+        )
+
+
+def _of_place(run: Run, figures: RunFigures) -> Iterator[Doubt]:
+    if figures.target.emulated:
+        yield Doubt("emulated", "An emulated board: its speed says nothing about a real one.")
+    if figures.target.loopback:
+        yield Doubt(
+            "loopback",
+            "Measured on the host itself, not on a board: speed and memory are this computer's.",
+        )
+
+
+def _of_accuracy(figures: RunFigures, reference: RunFigures | None) -> Iterator[Doubt]:
+    accuracy, calibration = figures.accuracy, figures.calibration
+    if accuracy.detections == 0:
+        yield Doubt(
+            "nothing-detected",
+            f"Nothing was detected on {_count(figures.images_done, 'image')}: is the model whole?",
+        )
+    if calibration is not None and calibration.scored_too:
+        yield Doubt(
+            "calibration-scored",
+            f"{_count(calibration.scored_too, 'calibration image')} also scored: accuracy looks "
+            "better than it is.",
+        )
+    if figures.is_float:
+        return
+    if reference is None:
+        yield Doubt(
+            "no-float",
+            "The float model did not run on this target: what was lost is unknown.",
+            "note",
+        )
+    elif figures.images_done and accuracy.agreement_images != max(
+        figures.images_done, reference.images_done
+    ):
+        yield Doubt(
+            "other-images",
+            f"It finished {figures.images_done} images and the float model "
+            f"{reference.images_done}: AP lost and agreement are over the "
+            f"{accuracy.agreement_images} that both finished, AP over its own.",
+        )
+    interval = accuracy.ap_lost_ci95
+    if interval is not None and interval[0] <= 0 <= interval[1]:
+        yield Doubt(
+            "lost-within-noise",
+            f"AP lost lies between {interval[0]:+.1f} and {interval[1]:+.1f} points (95 %): these "
+            "images cannot tell it from none.",
+            "note",
+        )
+
+
+def _of_timing(figures: RunFigures) -> Iterator[Doubt]:
+    inference = figures.speed.inference
+    if inference is None:
+        yield Doubt("not-timed", "The model alone was not timed.", "note")
+        return
+    if inference.samples < FEW_TIMED:
+        yield Doubt(
+            "few-timed",
+            f"{inference.samples} timed inferences: percentiles need {FEW_TIMED} or more.",
+        )
+    if inference.spread > SPREAD:
+        yield Doubt(
+            "scattered",
+            f"Latency scatters: p90 is {inference.spread:.2f} times the median.",
+        )
+    if figures.speed.timed_on == "synthetic":
+        yield Doubt("timed-on-noise", "Timed on noise, for want of a picture.", "note")
+    allowed = figures.target.cpus_allowed
+    if allowed is not None and figures.speed.threads > allowed:
+        yield Doubt(
+            "too-many-threads",
+            f"{figures.speed.threads} threads on {_count(allowed, 'CPU')}: fewer may be faster.",
+        )
+
+
+def _of_board(run: Run, figures: RunFigures) -> Iterator[Doubt]:
+    samples = run.of(wire.Sample)
+    hottest = figures.target.hottest_c
+    if hottest is not None and hottest >= HOT_C:
+        yield Doubt("hot", f"It reached {hottest:.0f} °C, where boards slow down: cool it.")
+    facts = run.last(wire.Facts) or wire.Facts()
+    if slowed := _slowed(samples, facts):
+        yield Doubt(
+            "slowed",
+            f"A CPU clock was below {SLOWED:.0%} of its maximum in {slowed} of {len(samples)} "
+            "readings: throttled, or a governor that saves power.",
+        )
+    other = [governor for governor in figures.target.governors if governor != "performance"]
+    if other:
+        yield Doubt(
+            "governor",
+            f"CPU governor {', '.join(other)}, not performance: clocks move while timing.",
+            "note",
+        )
+    loads = [sample.load_1min for sample in samples if sample.load_1min is not None]
+    if loads and statistics.median(loads) > figures.speed.threads + BUSY:
+        yield Doubt(
+            "busy",
+            f"Something else was running: load average {statistics.median(loads):.1f} with "
+            f"{_count(figures.speed.threads, 'thread')} of our own.",
+        )
+    if figures.memory.swap_bytes:
+        yield Doubt(
+            "swapped",
+            f"{figures.memory.swap_bytes / 2**20:.0f} MiB of it were swapped out: memory reads "
+            "low and time high.",
+        )
+
+
+def _slowed(samples: Sequence[wire.Sample], facts: wire.Facts) -> int:
+    """Readings in which every policy that tells its clock, or one of them, was well below."""
+    return sum(
+        any(
+            khz is not None
+            and policy in facts.cpu_max_khz
+            and khz < SLOWED * facts.cpu_max_khz[policy]
+            for policy, khz in sample.cpu_khz.items()
+        )
+        for sample in samples
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)

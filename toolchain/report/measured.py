@@ -1,0 +1,158 @@
+"""Size, speed and memory of one run, from what the board recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from targets.agent import wire
+from toolchain.report.figures import (
+    Latency,
+    MemoryFigures,
+    ModelFigures,
+    SpeedFigures,
+    TargetFigures,
+)
+from toolchain.runmeta import ModelMeta
+from toolchain.runs import Run
+
+_NS_PER_MS = 1e6
+
+
+def model_figures(model: ModelMeta, float_model: ModelMeta | None) -> ModelFigures:
+    """Sizes; `float_model` is the file that the run is compared with, None where there is none."""
+    count, size = model.parameters or None, model.file_bytes
+    fp32, fp16 = (4 * count, 2 * count) if count else (None, None)
+    return ModelFigures(
+        weights=model.weights,
+        recipe=model.recipe,
+        bits=model.bits,
+        file_bytes=size,
+        sha256=model.sha256,
+        parameters=count,
+        bits_per_weight=8 * size / count if count else None,
+        fp32_bytes=fp32,
+        fp16_bytes=fp16,
+        ratio_fp32=_ratio(fp32, size),
+        ratio_fp16=_ratio(fp16, size),
+        ratio_float_file=_ratio(float_model.file_bytes if float_model else None, size),
+        source_sha256=model.source_sha256,
+        licence=model.licence,
+        names=model.names,
+    )
+
+
+def target_figures(run: Run) -> TargetFigures:
+    """Where it ran; what the board says of itself goes before what the inventory says."""
+    target, facts = run.meta.target, run.last(wire.Facts) or wire.Facts()
+    temps = [t for s in run.of(wire.Sample) for t in s.temps_c.values() if t is not None]
+    known = [word for word in (target.emulated, facts.emulated) if word is not None]
+    return TargetFigures(
+        name=target.name,
+        board=facts.board_model or target.board,
+        emulated=any(known) if known else None,
+        loopback=target.loopback,
+        runtime=facts.runtime,
+        cpu=facts.cpu_model,
+        machine=facts.machine,
+        os=facts.os_name,
+        kernel=facts.kernel,
+        python=facts.python,
+        mem_total_bytes=facts.mem_total_bytes,
+        cpus_allowed=facts.cpus_allowed,
+        governors=tuple(sorted(set(facts.governors.values()))),
+        hottest_c=max(temps, default=None),
+    )
+
+
+def speed_figures(run: Run) -> SpeedFigures:
+    """Model alone over the timed inferences, end to end over the evaluation images."""
+    inference = latency([timed.inference_ns for timed in run.of(wire.Timed)])
+    images = [record for record in run.of(wire.Detected) if record.boxes_ns is not None]
+    stages = _stages(images)
+    loaded = run.last(wire.Loaded)
+    fed = run.last(wire.TimedInput)
+    return SpeedFigures(
+        fps_model=_per_second(inference.mean_ms if inference else None),
+        fps_end_to_end=_per_second(sum(stages.values()) if stages else None),
+        threads=loaded.threads if loaded else run.meta.settings.threads,
+        imgsz=run.meta.model.imgsz or _input_size(loaded),
+        inference=inference,
+        stages_ms=stages,
+        end_to_end_images=len(images),
+        warmup=len(run.of(wire.Warmed)),
+        timed_on=fed.source if fed and fed.source else None,
+    )
+
+
+def memory_figures(run: Run) -> MemoryFigures:
+    """From the last word on each; of a run cut short the highest that was seen."""
+    loaded, peak = run.last(wire.Loaded), run.last(wire.Peak)
+    loading = run.last(wire.Loading)
+    seen = [sample.memory for sample in run.of(wire.Sample)]
+    if loaded:
+        seen.append(loaded.after)
+    if peak:
+        seen.append(peak.memory)
+    before = loaded.before if loaded else loading.memory if loading else wire.Memory()
+    after = loaded.after if loaded else wire.Memory()
+    pss = [memory.pss_bytes for memory in seen] + [peak.peak_pss_bytes if peak else None]
+    return MemoryFigures(
+        before_rss_bytes=before.rss_bytes,
+        load_rss_bytes=after.rss_bytes,
+        load_pss_bytes=after.pss_bytes,
+        peak_rss_bytes=_highest(memory.hwm_bytes for memory in seen),
+        peak_pss_bytes=_highest(pss),
+        swap_bytes=_highest(memory.swap_bytes for memory in seen),
+        load_ms=loaded.load_ns / _NS_PER_MS if loaded and loaded.load_ns > 0 else None,
+    )
+
+
+def latency(times_ns: Sequence[int]) -> Latency | None:
+    """Percentiles of times in nanoseconds; None without any, or where a clock stood still."""
+    values = np.asarray(times_ns, np.float64) / _NS_PER_MS
+    if not values.size or values.min() <= 0:
+        return None
+    p50, p90, p99 = np.percentile(values, (50, 90, 99))
+    return Latency(
+        p50_ms=float(p50),
+        p90_ms=float(p90),
+        p99_ms=float(p99),
+        mean_ms=float(values.mean()),
+        min_ms=float(values.min()),
+        max_ms=float(values.max()),
+        values_ms=tuple(values.tolist()),
+    )
+
+
+def _stages(images: Sequence[wire.Detected]) -> dict[str, float]:
+    if not images:
+        return {}
+    return {
+        stage: float(np.mean([getattr(image, f"{stage}_ns") for image in images])) / _NS_PER_MS
+        for stage in ("decode", "letterbox", "inference", "boxes")
+    }
+
+
+def _per_second(mean_ms: float | None) -> float | None:
+    return 1000 / mean_ms if mean_ms and mean_ms > 0 else None
+
+
+def _ratio(larger: int | None, smaller: int) -> float | None:
+    return larger / smaller if larger and smaller else None
+
+
+def _highest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _input_size(loaded: wire.Loaded | None) -> tuple[int, int] | None:
+    """Height and width of a picture-shaped input: [1, H, W, 3], or [1, 3, H, W]."""
+    shapes = [tensor.shape for tensor in loaded.inputs] if loaded else []
+    for shape in shapes:
+        if len(shape) == 4 and shape[3] in (1, 3):
+            return shape[1], shape[2]
+        if len(shape) == 4 and shape[1] in (1, 3):
+            return shape[2], shape[3]
+    return None
