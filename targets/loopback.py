@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from targets.deadline import Deadline
@@ -33,7 +33,6 @@ def started(
     *,
     home: Path | None = None,
     shell: str = "/bin/sh",
-    sftp: bool = False,
     password: str | None = None,
 ) -> Iterator[Target]:
     """A running server, as a Target that `targets.ssh.connect` takes as it is.
@@ -54,7 +53,6 @@ def started(
             "authorized_keys": client_key.line,
             "user": getpass.getuser(),
             "shell": shell,
-            "sftp": sftp,
             "password": password,
         }
         with _server(options) as port:
@@ -97,7 +95,7 @@ def base_python() -> str:
 
 
 @contextlib.contextmanager
-def _server(options: dict[str, object]) -> Iterator[int]:
+def _server(options: Mapping[str, object]) -> Iterator[int]:
     """The server process; its port.  It ends when its standard input does."""
     here = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(

@@ -1,9 +1,7 @@
 """The loopback target's SSH server: a process of its own that ends with the one that started it.
 
 Started by `targets.loopback`, which writes one JSON line of `Options` on its standard input and
-keeps that pipe open; one JSON line {"port": N} comes back.  It behaves as sshd does to a command:
-a shell of the user's runs it as a child in its own process group, in the user's home folder, with
-an environment of its own, and exit status or signal are passed on.
+keeps that pipe open; one JSON line {"port": N} comes back.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from typing import Any
 
 import asyncssh
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-HANGUP_GRACE_S = 3.0
+from targets.loopback_session import CommandSession
+
 _POLL_PARENT_S = 0.5
 
 
@@ -36,18 +34,18 @@ class Options:
     authorized_keys: str
     user: str
     shell: str = "/bin/sh"
-    sftp: bool = False
     password: str | None = None  # None: keys only
 
 
 class _Server(asyncssh.SSHServer):  # type: ignore[misc]
-    """One client: one user, by key or, where there is one, by password."""
+    """One client: one user, by key or, where there is one, by password.  Commands only."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._connection: Any = None
 
-    def begin_auth(self, username: str) -> bool:
-        return True
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
 
     def public_key_auth_supported(self) -> bool:
         return True
@@ -66,81 +64,27 @@ class _Server(asyncssh.SSHServer):  # type: ignore[misc]
     def validate_password(self, username: str, password: str) -> bool:
         return username == self._options.user and password == self._options.password
 
-
-async def _run_command(process: asyncssh.SSHServerProcess[bytes], options: Options) -> None:
-    """One exec request, from start to exit status."""
-    if process.command is None:
-        process.stderr.write(b"This server runs commands; it has no interactive shell.\n")
-        process.exit(1)
-        return
-    child = await asyncio.create_subprocess_exec(
-        options.shell,
-        "-c",
-        os.fsencode(process.command),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=options.home,
-        env=_environment(options, process),
-        start_new_session=True,
-    )
-    try:
-        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-        status = await child.wait()
-        await process.stdout.drain()
-        await process.stderr.drain()
-        if status < 0:
-            process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
-        else:
-            process.exit(status)
-    finally:
-        await _hang_up(child)
-
-
-async def _hang_up(child: asyncio.subprocess.Process) -> None:
-    """End what a client left running."""
-    if child.returncode is not None:
-        return
-    for sent in (signal.SIGHUP, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, sent)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), HANGUP_GRACE_S)
-            return
-
-
-def _environment(options: Options, process: Any) -> dict[str, str]:
-    host, port = process.get_extra_info("peername")[:2]
-    return {
-        "HOME": options.home,
-        "USER": options.user,
-        "LOGNAME": options.user,
-        "SHELL": options.shell,
-        "PATH": PATH,
-        "LANG": "C.UTF-8",
-        "SSH_CLIENT": f"{host} {port} 22",
-        "SSH_CONNECTION": f"{host} {port} 127.0.0.1 22",
-    }
+    def session_requested(self) -> object:
+        client = self._connection.get_extra_info("peername")
+        session = CommandSession(
+            self._options.shell, self._options.home, self._options.user, client
+        )
+        return self._connection.create_server_channel(encoding=None), session
 
 
 async def _serve(options: Options) -> None:
-    async def run_command(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        await _run_command(process, options)
-
     server = await asyncssh.create_server(
         lambda: _Server(options),
         "127.0.0.1",
         0,
         server_host_keys=[asyncssh.import_private_key(options.host_key)],
-        process_factory=run_command,
-        sftp_factory=options.sftp or None,
-        encoding=None,
         agent_forwarding=False,
-        line_editor=False,
         x11_forwarding=False,
+        line_editor=False,
     )
     port = server.sockets[0].getsockname()[1]
-    print(json.dumps({"port": port}), flush=True)
+    sys.stdout.write(json.dumps({"port": port}) + "\n")
+    sys.stdout.flush()
     await server.wait_closed()
 
 
@@ -166,18 +110,10 @@ def _end_with_parent(parent: int) -> None:
 
 def _exit() -> None:
     """Take along every command that is still running."""
-    for child in _children():
+    for group in list(CommandSession.running):
         with contextlib.suppress(OSError):
-            os.killpg(child, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
     os._exit(0)
-
-
-def _children() -> list[int]:
-    try:
-        listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text()
-    except OSError:
-        return []
-    return [int(pid) for pid in listed.split()]
 
 
 def main() -> None:
