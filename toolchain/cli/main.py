@@ -35,11 +35,11 @@ COMMANDS = {
 class Commands(click.Group):
     """Loads commands when they are asked for, and suggests names for mistyped ones."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order in which people meet them."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command object, or None."""
         if cmd_name not in COMMANDS:
             return None

@@ -53,6 +53,12 @@ accept_new_option = click.option(
     "--accept-new", is_flag=True, help="Trust the host key of a board seen for the first time."
 )
 
+wheelhouse_option = click.option(
+    "--wheelhouse",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Take the board's packages from this folder instead of the network.",
+)
+
 _measuring: list[Callable[[Any], Any]] = [
     click.option("--threads", type=click.IntRange(1, 64), help="[default: the board's CPUs]"),
     click.option("--warmup", type=click.IntRange(0), default=3, show_default=True),
@@ -64,11 +70,7 @@ _measuring: list[Callable[[Any], Any]] = [
         show_default=True,
         help="Timed inferences of the model alone.",
     ),
-    click.option(
-        "--wheelhouse",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Take the board's packages from this folder instead of the network.",
-    ),
+    wheelhouse_option,
 ]
 
 
