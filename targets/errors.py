@@ -19,12 +19,15 @@
     |  |- NoRuntime                     5
     |  |- NoSpace                       5
     |  |- CorruptUpload                 5
-    |  `- AgentMismatch                 5
+    |  |- AgentMismatch                 5
+    |  `- BoardBusy                     5
     |- FetchError                       6   a package or file from the network
     |  |- ChecksumMismatch              6
     |  `- NotReachable                  6
     |- RunIncomplete                    7   what was measured so far is kept
-    |  `- AgentKilled                   7
+    |  |- AgentFailed                   7
+    |  |- AgentKilled                   7
+    |  `- StreamBroken                  7
     `- CheckFailed                      8   a result is outside what was asked for
 
 Exit codes 0 (fine), 1 (a fault of ours), 2 (the command line was not understood) and 130 (Ctrl-C)
@@ -123,6 +126,10 @@ class AgentMismatch(BoardError):
     """The agent on the board is not the one that was sent."""
 
 
+class BoardBusy(BoardError):
+    """Another run holds the board."""
+
+
 class FetchError(HalfbyteError):
     """Something needed from the network did not come, or was not what it should be."""
 
@@ -141,6 +148,14 @@ class RunIncomplete(HalfbyteError):
     """A run ended early; its records are kept."""
 
     exit_code = 7
+
+
+class AgentFailed(RunIncomplete):
+    """The agent said why it could not go on."""
+
+
+class StreamBroken(RunIncomplete):
+    """What came from the board is no stream of records."""
 
 
 class AgentKilled(RunIncomplete):
