@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -57,6 +57,12 @@ class Catalogue:
     def of(self, project: str, version: str) -> tuple[Wheel, ...]:
         """The pinned wheels of one release."""
         return tuple(w for w in self.wheels if (w.project, w.version) == (project, version))
+
+    def only(self, project: str | None) -> Catalogue:
+        """With the choices of one runtime alone; None: with all."""
+        if project is None:
+            return self
+        return replace(self, choices=tuple(c for c in self.choices if c.project == project))
 
 
 @cache

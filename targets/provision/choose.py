@@ -48,8 +48,11 @@ def choose(interpreter: Interpreter, known: Catalogue | None = None) -> RuntimeS
             f"the package index has no wheel of it for {_described(interpreter)}.",
             hint=_board_packages(lacking),
         )
+    every = {choice.project for choice in catalogue().choices}
+    allowed = {choice.project for choice in known.choices}
+    kind = "TFLite runtime" if every <= allowed else f"build of {' or '.join(sorted(allowed))}"
     raise NoRuntime(
-        f"No TFLite runtime exists for {interpreter.named}: {_described(interpreter)}.",
+        f"No {kind} exists for {interpreter.named}: {_described(interpreter)}.",
         hint=_remedy(interpreter),
     )
 

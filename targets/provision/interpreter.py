@@ -48,7 +48,7 @@ else
   do ask "$path"; done
   case $asked in :) ask python; ask python2 ;; esac
 fi
-printf '\\n%%s.\\n' "$marker"
+printf '\\n%%s~%%s\\n%%s.\\n' "$marker" "$HOME" "$marker"
 """
 
 
@@ -183,33 +183,41 @@ def question(python: str | None = None) -> Question:
     return Question(_ASK % code, (f"halfbyte-{secrets.token_hex(8)}:", python or ""))
 
 
-def answers(stdout: str, marker: str) -> tuple[tuple[Interpreter, ...], tuple[str, ...]]:
-    """The interpreters that answered, in the order asked, and the paths of those that did not.
+@dataclass(frozen=True)
+class Answers:
+    """What a board said: its interpreters in the order asked, and the paths that did not run."""
 
-    Raises NoPython where the script itself did not run to its end.
-    """
-    told: list[Interpreter] = []
+    interpreters: tuple[Interpreter, ...]
+    silent: tuple[str, ...]
+    home: str
+
+
+def answers(stdout: str, marker: str) -> Answers:
+    """From what the script printed.  Raises NoPython where it did not run to its end."""
+    told: dict[str, Interpreter] = {}
     silent: list[str] = []
+    home: str | None = None
     complete = False
     for line in stdout.splitlines():
+        kind, rest = line[len(marker) :][:1], line[len(marker) + 1 :]
         if not line.startswith(marker):
             continue
-        rest = line[len(marker) :]
-        if rest == ".":
+        if kind == "{":
+            one = interpreter(json.loads(kind + rest))
+            # The first path that leads to an interpreter stands for it.
+            told.setdefault(one.executable or one.path, one)
+        elif kind == "!":
+            silent.append(rest)
+        elif kind == "~":
+            home = rest
+        elif kind == ".":
             complete = True
-        elif rest.startswith("!"):
-            silent.append(rest[1:])
-        else:
-            told.append(interpreter(json.loads(rest)))
-    if not complete:
+    if not complete or home is None:
         raise NoPython(
             "The board did not finish answering which Pythons it has.",
             hint="Its /bin/sh may be missing or restricted; try `ssh` to it and run `sh -c true`.",
         )
-    unique: dict[str, Interpreter] = {}
-    for one in told:  # the first path that leads to it stands for an interpreter
-        unique.setdefault(one.executable or one.path, one)
-    return tuple(unique.values()), tuple(silent)
+    return Answers(tuple(told.values()), tuple(silent), home)
 
 
 def interpreter(facts: Mapping[str, Any]) -> Interpreter:

@@ -19,7 +19,9 @@ def ask(
     path: Path, *, python: str | None = None, shell: str = "sh", home: Path | None = None
 ) -> tuple[tuple[Interpreter, ...], tuple[str, ...]]:
     asked = question(python)
-    return answers(run(asked, path, shell, home or path), asked.marker)
+    told = answers(run(asked, path, shell, home or path), asked.marker)
+    assert told.home == str(home or path)
+    return told.interpreters, told.silent
 
 
 def run(asked: Question, path: Path, shell: str, home: Path) -> str:
@@ -76,7 +78,9 @@ def test_packages_are_found_where_they_would_be_imported_from() -> None:
     import numpy as np
 
     asked = question(sys.executable)
-    (found,), _ = answers(run(asked, Path("/usr/bin"), "sh", Path("/nowhere")), asked.marker)
+    (found,) = answers(
+        run(asked, Path("/usr/bin"), "sh", Path("/nowhere")), asked.marker
+    ).interpreters
     assert found.packages["numpy"].version == np.__version__
     assert found.packages["numpy"].folder == str(Path(np.__file__).parent.parent)
 

@@ -1,0 +1,285 @@
+"""Gives a board its own Python environment: the right runtime, numpy and Pillow, nothing else.
+
+    board = provision(connection, deadline=Deadline.after(600))
+
+The host decides, fetches, checks; the board's own interpreter only unpacks.  Neither pip, venv,
+ensurepip nor a network is needed there, and what an earlier try left half-made is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from targets.deadline import Deadline
+from targets.errors import BoardBusy, CommandFailed, CorruptUpload, NoRuntime, NoSpace
+from targets.progress import SILENT, Progress
+from targets.provision import interpreter as interpreters
+from targets.provision import on_board
+from targets.provision.catalogue import catalogue
+from targets.provision.choose import RuntimeSet, choose_best
+from targets.provision.interpreter import Answers, Interpreter
+from targets.provision.wheels import Parcel, parcels
+from targets.ssh import Connection
+from targets.transfer import Store, open_store, send
+
+log = logging.getLogger(__name__)
+QUESTION_S = 60.0
+_SPARE_BYTES = 16 * 1024 * 1024
+# What is ours below the root, for `clean`.
+OURS = ("envs", "objects", "runs", "tmp")
+
+
+@dataclass(frozen=True)
+class BoardPython:
+    """An interpreter on the board with an environment of ours that was imported there.
+
+    versions: by import name, as the modules say themselves.  size_bytes: of the environment's
+    files.  made: whether it was made just now.  sent_bytes: what crossed the link for it.
+    """
+
+    interpreter: Interpreter
+    runtime: RuntimeSet
+    store: Store
+    key: str
+    versions: Mapping[str, str | None]
+    size_bytes: int
+    made: bool
+    sent_bytes: int = 0
+
+    @property
+    def python(self) -> str:
+        """The program to start."""
+        return self.interpreter.executable or self.interpreter.path
+
+    @property
+    def folder(self) -> str:
+        """Where the environment lies on the board."""
+        return f"{self.store.root}/envs/{self.key}"
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """What goes on `sys.path` before the standard library."""
+        return (self.folder, *_board_folders(self.runtime))
+
+    def __str__(self) -> str:
+        version = ".".join(map(str, self.interpreter.version))
+        return (
+            f"Python {version} with {self.runtime.named}, numpy {self.versions.get('numpy')}, "
+            f"Pillow {self.versions.get('PIL')}"
+        )
+
+
+def provision(
+    connection: Connection,
+    *,
+    deadline: Deadline,
+    wheelhouse: Path | None = None,
+    progress: Progress = SILENT,
+) -> BoardPython:
+    """The board's environment, made if it is not there.
+
+    wheelhouse: a folder with the wheels, for a host without a network.
+    Raises NoPython, NoRuntime, NoSpace (before anything is sent), CorruptUpload, FetchError,
+    LinkLost, DeadlineExceeded, CommandFailed.
+    """
+    answers = ask(connection, deadline=deadline)
+    interpreter, runtime = choose_best(
+        answers.interpreters, answers.silent, catalogue().only(connection.target.runtime)
+    )
+    store = open_store(connection, deadline=deadline)
+    key = environment_key(interpreter, runtime)
+    board = BoardPython(interpreter, runtime, store, key, {}, 0, made=False)
+    seen = _tell(connection, board, {"do": "look"}, deadline.sooner(QUESTION_S))
+    if seen.get("stamp"):
+        return _with_stamp(board, seen["stamp"])
+    log.info("%s: %s, %s", connection.name, interpreter.named, runtime.named)
+    wanted = parcels(runtime.wheels, wheelhouse=wheelhouse, progress=progress)
+    _check_room(connection.name, wanted, seen)
+    return _make(connection, board, wanted, deadline, progress)
+
+
+def ask(connection: Connection, *, deadline: Deadline) -> Answers:
+    """Which interpreters the board has (or the one that the target names), and its home folder.
+
+    Raises NoPython if it did not answer, LinkLost, DeadlineExceeded.
+    """
+    question = interpreters.question(connection.target.python)
+    done = connection.run(
+        'exec sh -s -- "$1" "$2"',
+        *question.arguments,
+        stdin=question.script.encode(),
+        deadline=deadline.sooner(QUESTION_S),
+    )
+    return interpreters.answers(done.stdout.decode("utf-8", "replace"), question.marker)
+
+
+def clean(connection: Connection, *, deadline: Deadline) -> int:
+    """Remove all that is ours on the board; the bytes that it held.
+
+    Raises NoPython, BoardBusy while a run is on, LinkLost, DeadlineExceeded, CommandFailed.
+    """
+    answers = ask(connection, deadline=deadline)
+    interpreter, runtime = choose_best(answers.interpreters, answers.silent)
+    store = open_store(connection, deadline=deadline)
+    board = BoardPython(interpreter, runtime, store, "", {}, 0, made=False)
+    told = _tell(connection, board, {"do": "clean", "ours": list(OURS)}, deadline)
+    return int(told["removed_bytes"])
+
+
+def environment_key(interpreter: Interpreter, runtime: RuntimeSet) -> str:
+    """The environment's name: what decides its content, hashed."""
+    decides = [
+        [interpreter.executable, list(interpreter.version), interpreter.soabi, interpreter.bits],
+        [[wheel.sha256, list(wheel.omit)] for wheel in runtime.wheels],
+        [[name, package.folder, package.version] for name, package in runtime.from_board],
+    ]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+
+
+def _make(
+    connection: Connection,
+    board: BoardPython,
+    wanted: Sequence[Parcel],
+    deadline: Deadline,
+    progress: Progress,
+) -> BoardPython:
+    request = {
+        "do": "make",
+        "wheels": [
+            {
+                "name": parcel.name,
+                "path": board.store.path(parcel.item.sha256),
+                "sha256": parcel.item.sha256,
+            }
+            for parcel in wanted
+        ],
+        "board_folders": list(_board_folders(board.runtime)),
+        "imports": ["numpy", "PIL", "PIL.Image", f"{board.runtime.module}.interpreter"],
+    }
+    sent_bytes = 0
+    for last_try in (False, True):
+        sent = send(
+            connection,
+            [parcel.item for parcel in wanted],
+            store=board.store,
+            deadline=deadline,
+            progress=progress,
+        )
+        sent_bytes += sent.bytes_sent
+        with progress.task(f"Unpacking on {connection.name}"):
+            try:
+                told = _tell(connection, board, request, deadline)
+            except CorruptUpload as error:
+                # A file that lay in the store was changed there: send it anew, once.
+                if last_try:
+                    raise
+                log.warning("%s: %s", connection.name, error.message)
+                continue
+        break
+    return replace(_with_stamp(board, told["stamp"]), made=True, sent_bytes=sent_bytes)
+
+
+def _with_stamp(board: BoardPython, stamp: Mapping[str, Any]) -> BoardPython:
+    return replace(board, versions=dict(stamp["versions"]), size_bytes=int(stamp["size_bytes"]))
+
+
+def _check_room(name: str, wanted: Sequence[Parcel], seen: Mapping[str, Any]) -> None:
+    """Before the upload: archives and what comes out of them are there at the same time."""
+    needed = sum(p.item.size_bytes + p.unpacked_bytes for p in wanted) + _SPARE_BYTES
+    free, inodes, mount = seen["free_bytes"], seen["free_inodes"], seen["mount"]
+    hint = "Remove files there, or set `root` of this target to another file system."
+    if needed > free:
+        raise NoSpace(
+            f"{name} has too little room on {mount} for the runtime: {needed:,} bytes are "
+            f"needed, {free:,} are free. Nothing was sent.",
+            hint=hint,
+        )
+    files = sum(parcel.files for parcel in wanted)
+    if inodes is not None and files > inodes:
+        raise NoSpace(
+            f"{name} has too few inodes on {mount} for the runtime: {files} are needed, "
+            f"{inodes} are free. Nothing was sent.",
+            hint=hint,
+        )
+
+
+def _board_folders(runtime: RuntimeSet) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(package.folder for _, package in runtime.from_board))
+
+
+def _tell(
+    connection: Connection, board: BoardPython, request: Mapping[str, Any], deadline: Deadline
+) -> dict[str, Any]:
+    """What the program on the board answers; its refusals become errors of ours."""
+    asked = {"root": board.store.root, "key": board.key, **request}
+    words, stdin = on_board.invocation("environment", board.python, asked)
+    done = connection.run(words, stdin=stdin, deadline=deadline)
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+        if not isinstance(answer, dict):
+            raise TypeError
+    except (ValueError, IndexError, TypeError):
+        raise CommandFailed(
+            f"{board.python} on {connection.name} did not answer ({done.how})"
+            + (f": {done.complaint}" if done.complaint else "."),
+            hint="Does this interpreter start there by hand?",
+        ) from None
+    if "problem" in answer:
+        raise _refusal(connection.name, board, answer)
+    return answer
+
+
+def _refusal(name: str, board: BoardPython, answer: Mapping[str, Any]) -> Exception:
+    detail = str(answer.get("detail") or "")
+    match answer["problem"]:
+        case "corrupt":
+            return CorruptUpload(
+                f"{answer['path']} on {name} is not what was sent.",
+                hint="Try again; if it happens again, check the board's storage and memory.",
+            )
+        case "no-space":
+            return NoSpace(
+                f"{name} ran out of room on {answer['mount']} while unpacking.",
+                hint="Remove files there, or set `root` of this target to another file system.",
+            )
+        case "bad-wheel":
+            return NoRuntime(
+                f"{answer['wheel']} was not unpacked: {detail}.",
+                hint="This wheel is not plain enough; set `runtime` of this target to another.",
+            )
+        case "import-failed":
+            return _import_failed(name, board, detail, answer.get("signal"))
+        case "busy":
+            return BoardBusy(
+                f"{name} is busy with a run: {answer.get('holder')}.",
+                hint="Wait for its end, then try again.",
+            )
+    return CommandFailed(
+        f"{name} could not do it: {detail or answer['problem']}.",
+        hint="The words after the colon are the board's own.",
+    )
+
+
+def _import_failed(name: str, board: BoardPython, detail: str, signal: int | None) -> NoRuntime:
+    words = detail.strip().splitlines()[-1:] or ["no reason given"]
+    how = f"signal {signal} ended it" if signal else words[0]
+    message = f"{board.runtime.named} does not start on {name}: {how}."
+    if "libstdc++" in detail:
+        return NoRuntime(message, hint="Install it on the board: sudo apt install libstdc++6")
+    if signal == 4:
+        return NoRuntime(
+            message,
+            hint="The processor lacks instructions that this build uses; set `runtime` of this "
+            "target to another (ai-edge-litert, tflite-runtime).",
+        )
+    if signal == 9:
+        return NoRuntime(message, hint="The board is short of memory: end other programs there.")
+    return NoRuntime(
+        message, hint="Set `python` or `runtime` of this target to another that the board has."
+    )
