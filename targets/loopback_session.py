@@ -194,9 +194,9 @@ class _Input:
         del self._waiting[:written]
         if not self._waiting:
             self._loop.remove_writer(self._pipe)
-            self._channel.resume_reading()
-            if self._finished:
-                self.close()
+            self._channel.resume_reading()  # more may come, and the end, before this returns
+        if self._finished and not self._waiting:
+            self.close()
 
 
 class _Output:

@@ -196,7 +196,7 @@ class Connection:
 
     def kill(self, pid: int) -> None:
         """End a program of ours that is left over, as well as can be."""
-        script = 'kill -s TERM "$1"; (sleep 1; kill -s KILL "$1") <&- >&- 2>&- &'
+        script = 'kill -s TERM "$1"; (sleep 1; kill -s KILL "$1") </dev/null >/dev/null 2>&1 &'
         with contextlib.suppress(HalfbyteError):
             self.run(script, str(pid), deadline=Deadline.after(5))
 

@@ -1,0 +1,71 @@
+"""Files to send, named by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.errors import InputError
+from targets.files import sha256_file
+
+CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Item:
+    """Bytes that are wanted on the board, from a file or from memory."""
+
+    sha256: str
+    size_bytes: int
+    source: Path | bytes
+
+    @classmethod
+    def of_file(cls, path: Path, *, sha256: str | None = None) -> Item:
+        """A file; it is read once here, unless its hash is known.  Raises InputError."""
+        try:
+            return cls(sha256 or sha256_file(path), path.stat().st_size, path)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read: {error.strerror}.", hint="Check the path."
+            ) from error
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Item:
+        """Bytes made by the program itself."""
+        return cls(hashlib.sha256(data).hexdigest(), len(data), data)
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        return self.source.name if isinstance(self.source, Path) else self.sha256[:12]
+
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """Its bytes from `start` on.  Raises InputError if the file is shorter now."""
+        if isinstance(self.source, bytes):
+            yield from (
+                self.source[at : at + CHUNK_BYTES]
+                for at in range(start, self.size_bytes, CHUNK_BYTES)
+            )
+            return
+        left = self.size_bytes - start
+        with self.source.open("rb") as stream:
+            stream.seek(start)
+            while left:
+                data = stream.read(min(CHUNK_BYTES, left))
+                if not data:
+                    raise changed(self.source)
+                left -= len(data)
+                yield data
+
+    def is_unchanged(self) -> bool:
+        """The source still has the content it is named for."""
+        return isinstance(self.source, bytes) or sha256_file(self.source) == self.sha256
+
+
+def changed(path: Path) -> InputError:
+    """The error for a file that changed under our hands."""
+    return InputError(
+        f"{path} changed while it was being sent.", hint="Run again once nothing writes to it."
+    )
