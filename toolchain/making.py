@@ -1,0 +1,218 @@
+"""The line's first half: weights -> detector -> float flatbuffer -> calibration -> few bits.
+
+Every step is kept under the hash of what decides it, so a second call finds what the first made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from targets.files import sha256_file, write_whole
+from targets.places import cache_dir
+from targets.progress import SILENT, Progress
+from toolchain.cache import Cache, content_key
+from toolchain.convert import Agreement, FloatModel
+from toolchain.detector import Detector
+from toolchain.errors import EmptyCalibration
+from toolchain.quantize import Calibration, Recipe
+from toolchain.runmeta import CalibrationMeta
+
+AGREEMENT_IMAGES: Final = 2
+_TFLITE, _RECORD = "model.tflite", "record.json"
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Weights as read.  name: of the catalogue, or the file's stem."""
+
+    name: str
+    detector: Detector
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Calibration pictures.  sha256: of their contents, in order; None each: not hashed yet."""
+
+    paths: tuple[Path, ...]
+    hashes: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of all of them."""
+        return hashlib.sha256("".join(self.hashes).encode()).hexdigest()
+
+    def meta(self, scored: Sequence[Path] = ()) -> CalibrationMeta:
+        """For the report; `scored`: the pictures that accuracy is taken on."""
+        sizes = {path.stat().st_size for path in self.paths}
+        both = {sha256_file(path) for path in scored if path.stat().st_size in sizes}
+        return CalibrationMeta(
+            images=len(self.paths), scored_too=len(both & set(self.hashes)), sha256=self.sha256
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A model file.  record: every choice of the quantizer, None for the float model."""
+
+    weights: str
+    recipe: Recipe
+    path: Path
+    record: Path | None = None
+    cached: bool = False
+
+
+def read_weights(
+    name_or_path: str, *, names: Path | None = None, progress: Progress = SILENT
+) -> Source:
+    """The detector behind a catalogue name or a checkpoint's path.
+
+    names: a file of labels, one a line, in place of the checkpoint's own.
+    Raises CheckpointError and its kin, LabelsDisagree, FetchError.
+    """
+    from toolchain.detector import load_detector
+    from toolchain.weights import resolve
+
+    found = resolve(name_or_path, progress=progress)
+    labels = None if names is None else _labels(names)
+    with progress.task(f"reading {found.name}"):
+        detector = load_detector(found.path, names=labels, licence=found.licence)
+    for line in detector.notes:
+        _log.info("%s: %s", found.name, line)
+    return Source(found.name, detector)
+
+
+def find_calibration(folder: Path, *, limit: int | None = None) -> Pictures:
+    """The pictures in `folder`; with a limit, evenly spread over them.  Raises EmptyCalibration."""
+    from toolchain.evaluate.pictures import SUFFIXES, find_pictures
+
+    paths = find_pictures(folder)
+    if not paths:
+        raise EmptyCalibration(
+            f"no picture in the calibration folder {folder}",
+            hint=f"Put 32 to 128 typical pictures there ({', '.join(SUFFIXES)}), none of them "
+            "scored later.",
+        )
+    if limit is not None and limit < len(paths):
+        paths = tuple(paths[i * len(paths) // limit] for i in range(limit))
+    return Pictures(paths, tuple(sha256_file(path) for path in paths))
+
+
+def make_float(
+    source: Source, imgsz: tuple[int, int], *, progress: Progress = SILENT
+) -> FloatModel:
+    """The float flatbuffer at (height, width).  Raises ConversionFailed, MissingExtra."""
+    from toolchain.convert import to_float_tflite
+
+    return to_float_tflite(source.detector, imgsz, progress=progress)
+
+
+def check_float(
+    source: Source, made: FloatModel, pictures: Pictures, *, progress: Progress = SILENT
+) -> Agreement:
+    """How far the float flatbuffer is from torch on real pictures.
+
+    Raises CheckFailed above the tolerance.
+    """
+    from toolchain.convert import agree
+
+    return agree(source.detector, made, pictures.paths[:AGREEMENT_IMAGES], progress=progress)
+
+
+def make_calibration(
+    made: FloatModel, pictures: Pictures, *, progress: Progress = SILENT
+) -> Calibration:
+    """Ranges of all activations on `pictures`.  Raises EmptyCalibration, NotFinite."""
+    from toolchain import quantize
+
+    key = content_key(
+        {"float": made.tflite_sha256, "pictures": pictures.hashes, "code": _quantizer_sha256()}
+    )
+
+    def make(folder: Path) -> None:
+        found = quantize.calibrate(made.tflite, pictures.paths, progress=progress)
+        quantize.save(found, folder / "calibration.npz")
+
+    entry = Cache(cache_dir(), "calibration").get_or_make(key, make)
+    return quantize.load(entry.folder / "calibration.npz")
+
+
+def make_quantized(
+    source: Source,
+    made: FloatModel,
+    pictures: Pictures,
+    recipe: Recipe,
+    *,
+    progress: Progress = SILENT,
+) -> Made:
+    """The model of one recipe.  Raises RecipeError, NotFinite, UnsupportedModel."""
+    from toolchain import quantize
+
+    key = content_key(
+        {
+            "float": made.tflite_sha256,
+            "pictures": pictures.hashes,
+            "recipe": str(recipe),
+            "code": _quantizer_sha256(),
+        }
+    )
+
+    def make(folder: Path) -> None:
+        calibration = make_calibration(made, pictures, progress=progress)
+        with progress.task(f"quantizing to {recipe}"):
+            result = quantize.quantize(made.tflite.read_bytes(), calibration, recipe)
+        write_whole(folder / _TFLITE, result.model)
+        write_whole(folder / _RECORD, _json(result.record))
+
+    entry = Cache(cache_dir(), "quantized").get_or_make(key, make)
+    return Made(
+        source.name, recipe, entry.folder / _TFLITE, entry.folder / _RECORD, cached=entry.found
+    )
+
+
+def place(path: Path, to: Path) -> Path:
+    """`path` under the name `to` too: a second name for the same file where the disk allows."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    part = to.with_name(f".{to.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(path, part)
+    except OSError:
+        shutil.copyfile(path, part)
+    part.replace(to)
+    return to
+
+
+def _labels(path: Path) -> list[str]:
+    lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    return [line for line in lines if line]
+
+
+@functools.cache
+def _quantizer_sha256() -> str:
+    """Of the code that decides the bytes, so that no model outlives the code that made it."""
+    import targets.agent
+    import toolchain.quantize
+
+    digest = hashlib.sha256()
+    agent = Path(targets.agent.__file__).parent
+    quantizer = Path(toolchain.quantize.__file__).parent
+    for file in (
+        *sorted(quantizer.glob("*.py")),
+        *(agent / f"{name}.py" for name in ("frames", "letterbox", "inputs")),
+    ):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, allow_nan=False).encode()
