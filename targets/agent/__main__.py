@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import faulthandler
 import hashlib
+import io
 import logging
 import os
 import sys
@@ -34,7 +35,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     wire = Wire(_own_stdout())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="agent: %(message)s")
-    faulthandler.enable()  # a crash inside the runtime leaves its place on stderr
+    faulthandler.enable(file=sys.stderr)  # a crash inside the runtime leaves its place on stderr
     try:
         if options.marker:
             wire.mark(options.marker)
@@ -107,10 +108,9 @@ def _failed(error: BaseException) -> Failed:
 
 def _own_stdout() -> int:
     """Standard output under another number; number 1 becomes standard error."""
-    try:
-        os.fstat(2)
-    except OSError:  # started without a standard error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if sys.stderr is None:  # started without one
+        _put(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), errors="backslashreplace")
     descriptor = os.dup(1)
     os.dup2(2, 1)
     return descriptor
@@ -118,12 +118,23 @@ def _own_stdout() -> int:
 
 def _standard_input() -> bytes:
     """Everything up to the end of the stream."""
-    data = sys.stdin.buffer.read(plan.MAX_PLAN_BYTES + 1)
+    data = bytearray()
+    os.set_blocking(0, True)
+    while len(data) <= plan.MAX_PLAN_BYTES:
+        piece = os.read(0, 1 << 16)  # a large read would reserve its size at once
+        if not piece:
+            break
+        data += piece
     # Nothing that we start or import may wait for input.
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return data
+    _put(os.open(os.devnull, os.O_RDONLY), 0)
+    return bytes(data)
+
+
+def _put(descriptor: int, number: int) -> None:
+    """An open descriptor under another number, which it may have got already."""
+    if descriptor != number:
+        os.dup2(descriptor, number)
+        os.close(descriptor)
 
 
 def _own_sha256() -> str:

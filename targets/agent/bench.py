@@ -42,7 +42,7 @@ class Run:
         self._runtime = runtime
         self._telemetry = telemetry
         self._stopping = stopping
-        self._sampled_ns = 0
+        self._sampled_ns: Optional[int] = None
 
     def records(self) -> Iterator[Any]:
         """Load, warm up, time, detect.  Raises Fault, MemoryError."""
@@ -148,6 +148,7 @@ class Run:
         if self._stopping.name is not None:
             raise Interrupted(self._stopping.name)
         now_ns = time.monotonic_ns()
-        if now_ns - self._sampled_ns >= self._plan.sample_period_s * 1e9:
+        period_ns = self._plan.sample_period_s * 1e9
+        if self._sampled_ns is None or now_ns - self._sampled_ns >= period_ns:
             self._sampled_ns = now_ns
             yield self._telemetry.sample()

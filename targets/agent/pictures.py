@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 import numpy as np
@@ -70,11 +71,11 @@ def encoded(image: PlanFile) -> bytes:
     try:
         # As bytes: the locale may have no letter for a folder's name.
         with open(image.path.encode("utf-8"), "rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise FrameUnreadable(getattr(error, "strerror", None) or str(error)) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise FrameUnreadable(f"more than {MAX_FILE_BYTES} bytes")
+            if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
+                raise FrameUnreadable(f"more than {MAX_FILE_BYTES} bytes")
+            data = stream.read()
+    except OSError as error:
+        raise FrameUnreadable(error.strerror or type(error).__name__) from error
     if hashlib.sha256(data).hexdigest() != image.sha256:
         raise FrameUnreadable("the file on the board is not the one that was sent")
     return data

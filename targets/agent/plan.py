@@ -13,7 +13,7 @@ from .heads import Head, HeadError, head_from_dict, head_to_dict
 
 SCHEMA = "halfbyte.plan"
 VERSION = 1
-MAX_PLAN_BYTES = 256 * 1024 * 1024
+MAX_PLAN_BYTES = 64 * 1024 * 1024
 _MARKER = re.compile(r"[A-Za-z0-9_.:=-]{8,128}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -178,6 +178,10 @@ def _imgsz(value: Any) -> Tuple[int, int]:
 def _path(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value or len(value) > 4096:
         raise BadPlan(f"{where}: no usable path")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadPlan(f"{where}: no usable path") from None
     return value
 
 

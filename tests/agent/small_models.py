@@ -34,7 +34,7 @@ def filters() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> weights [O, 16, 16, 3] and bias [O]; each weight is spread over its cell."""
     cell = STRIDE * STRIDE
     boxes = np.zeros((8, STRIDE, STRIDE, 3))
-    boxes[2, :, :, 0] = 1 / cell  # a little wider where it is red
+    boxes[2, :, :, 0] = 0.1 / cell  # a little wider where it is red
     objectness = np.full((2, STRIDE, STRIDE, 3), 8 / cell)
     classes = np.full((6, STRIDE, STRIDE, 3), -6 / cell)
     for anchor in range(2):

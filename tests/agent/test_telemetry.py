@@ -1,0 +1,148 @@
+"""Sensors say what they say; one that does not costs only itself, and is never 0."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from targets.agent import readings
+from targets.agent.telemetry import Telemetry
+
+STATUS = "Name:\tpython\nVmHWM:\t  215000 kB\nVmRSS:\t  200000 kB\nVmSwap:\t       0 kB\n"
+ROLLUP = "00400000-7ffe rollup\nRss:  200000 kB\nPss:   150000 kB\nPss_Anon:  100000 kB\n"
+
+
+def put(root, path, content):
+    path = root / path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+@contextlib.contextmanager
+def silent(path):
+    """A file at `path` that is there and answers EAGAIN, as sensors of absent units do."""
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def zone(root, index, kind, temp=None):
+    put(root, f"sys/class/thermal/thermal_zone{index}/type", kind + "\n")
+    if temp is not None:
+        put(root, f"sys/class/thermal/thermal_zone{index}/temp", temp)
+    return root / f"sys/class/thermal/thermal_zone{index}/temp"
+
+
+def test_zones_of_absent_units_are_unknown_and_the_others_unharmed(tmp_path, caplog):
+    zone(tmp_path, 0, "cpu-thermal", "48562\n")
+    zone(tmp_path, 1, "gpu-thermal", "47125\n")
+    zone(tmp_path, 8, "tj-thermal", "48562\n")
+    with contextlib.ExitStack() as stack, caplog.at_level("INFO"):
+        for index, kind in ((2, "cv0-thermal"), (3, "cv1-thermal"), (4, "cv2-thermal")):
+            stack.enter_context(silent(zone(tmp_path, index, kind)))
+        telemetry = Telemetry(str(tmp_path))
+        for _ in range(3):
+            assert telemetry.temps_c() == {
+                "cpu-thermal": 48.562,
+                "gpu-thermal": 47.125,
+                "cv0-thermal": None,
+                "cv1-thermal": None,
+                "cv2-thermal": None,
+                "tj-thermal": 48.562,
+            }
+    assert len(caplog.records) == 3  # one note a zone, not one a reading
+
+
+def test_a_pipe_without_data_is_unknown():
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    try:
+        assert readings.text(f"/proc/self/fd/{reader}") is None
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("temp", ["-256000\n", "", "hot\n", "1e3", "9" * 30, "300000", None])
+def test_a_sensor_that_is_off_or_broken_is_unknown(tmp_path, temp):
+    zone(tmp_path, 0, "gpu-thermal", temp)
+    assert Telemetry(str(tmp_path)).temps_c() == {"gpu-thermal": None}
+
+
+def test_zones_of_the_same_kind_are_kept_apart(tmp_path):
+    for index, temp in ((0, "40000"), (1, "41000"), (10, "42000")):
+        zone(tmp_path, index, "acpitz", temp)
+    assert Telemetry(str(tmp_path)).temps_c() == {
+        "acpitz": 40.0,
+        "acpitz (thermal_zone1)": 41.0,
+        "acpitz (thermal_zone10)": 42.0,
+    }
+
+
+def test_clocks_are_told_by_cluster(tmp_path):
+    for policy, khz in (("policy0", "1200000\n"), ("policy4", "2016000\n")):
+        put(tmp_path, f"sys/devices/system/cpu/cpufreq/{policy}/scaling_cur_freq", khz)
+    assert Telemetry(str(tmp_path)).cpu_khz() == {"policy0": 1200000, "policy4": 2016000}
+
+
+def test_clocks_of_older_kernels_are_told_by_cluster_too(tmp_path):
+    for cpu in range(6):
+        folder = f"sys/devices/system/cpu/cpu{cpu}/cpufreq"
+        put(tmp_path, f"{folder}/related_cpus", "0 1 2 3\n" if cpu < 4 else "4 5\n")
+        put(tmp_path, f"{folder}/scaling_cur_freq", "1512000\n" if cpu < 4 else "2016000\n")
+    assert Telemetry(str(tmp_path)).cpu_khz() == {"policy0": 1512000, "policy4": 2016000}
+
+
+def test_memory_comes_in_bytes(tmp_path):
+    put(tmp_path, "proc/self/status", STATUS)
+    put(tmp_path, "proc/self/smaps_rollup", ROLLUP)
+    put(tmp_path, "proc/meminfo", "MemTotal: 4000000 kB\nMemAvailable: 3000000 kB\n")
+    put(tmp_path, "proc/loadavg", "0.52 0.58 0.59 1/500 1234\n")
+    sample = Telemetry(str(tmp_path)).sample()
+    memory = sample.memory
+    assert (memory.rss_bytes, memory.hwm_bytes) == (200_000 * 1024, 215_000 * 1024)
+    assert (memory.pss_bytes, memory.swap_bytes) == (150_000 * 1024, 0)
+    assert sample.mem_available_bytes == 3_000_000 * 1024
+    assert sample.load_1min == 0.52
+
+
+def test_the_highest_pss_is_remembered(tmp_path):
+    telemetry = Telemetry(str(tmp_path))
+    assert telemetry.memory().pss_bytes is None
+    assert telemetry.peak_pss_bytes is None
+    for kib in (100, 300, 200):
+        put(tmp_path, "proc/self/smaps_rollup", f"Pss: {kib} kB\n")
+        telemetry.memory()
+    assert telemetry.peak_pss_bytes == 300 * 1024
+
+
+def test_a_machine_that_says_nothing_is_unknown_throughout(tmp_path):
+    sample = Telemetry(str(tmp_path)).sample()
+    assert set(vars(sample.memory).values()) == {None}
+    assert (sample.mem_available_bytes, sample.load_1min) == (None, None)
+    assert (sample.temps_c, sample.cpu_khz) == ({}, {})
+
+
+def test_this_machine_is_read():
+    memory = Telemetry().memory()
+    assert memory.rss_bytes is not None
+    assert memory.rss_bytes > 1_000_000
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_whole_number_or_unknown(value):
+    number = readings.whole(value)
+    assert number is None or int(value) == number
+
+
+def test_folders_are_sorted_by_number_and_strays_left_out(tmp_path):
+    for name in ("zone10", "zone2", "zone", "zonex", "other1"):
+        (tmp_path / name).mkdir()
+    names = [Path(path).name for path in readings.folders(str(tmp_path), "zone")]
+    assert names == ["zone2", "zone10"]
