@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from targets.progress import SILENT, Progress
+from toolchain.detector import state_dicts
 from toolchain.detector.checkpoint import Checkpoint, read_checkpoint
 from toolchain.detector.families import family_of, refuse_other_heads, refuse_other_kinds
 from toolchain.detector.graph import GraphBuilder
@@ -15,10 +16,16 @@ from toolchain.detector.heads import add_head
 from toolchain.detector.labels import checked_names
 from toolchain.detector.model import IMAGES, Convolution, Detector
 from toolchain.detector.modules import add_module
-from toolchain.detector.nodes import class_name, method_in_force, parts
+from toolchain.detector.nodes import SUPPORTED, class_name, method_in_force, parts
+from toolchain.detector.state_dicts import model_of_state
 from toolchain.detector.tree import Module
 from toolchain.detector.views import Malformed
-from toolchain.errors import CheckpointError, HostileCheckpoint, NotADetector
+from toolchain.errors import (
+    CheckpointError,
+    HostileCheckpoint,
+    NotADetector,
+    UnsupportedFamily,
+)
 
 _WRAPPERS = 4  # DataParallel around AutoShape around the model, and one to spare
 
@@ -51,7 +58,8 @@ def detector_of(
     checkpoint: Checkpoint, *, names: Sequence[str] | None, licence: str | None
 ) -> Detector:
     """As `load_detector`, of a tree that was read before."""
-    root = _model_of(checkpoint.root)
+    bare = isinstance(checkpoint.root, dict)
+    root = model_of_state(checkpoint.root) if bare else _model_of(checkpoint.root)
     layers = _layers_of(root)
     head = layers[-1]
     refuse_other_heads(head, layers)
@@ -71,6 +79,11 @@ def detector_of(
     )
     first = next(layer for layer in graph.layers if isinstance(layer, Convolution))
     family = family_of(layers, graph.extent(first.name).channels)
+    if bare and family.endswith("-custom"):
+        raise UnsupportedFamily(
+            "The file holds tensors only, of a model that is none of a known family.",
+            hint="Give the whole checkpoint, with its modules. " + SUPPORTED,
+        )
     labels, unnamed = checked_names(root, head, built.rows.classes, names)
     return Detector(
         family=family,
@@ -81,7 +94,10 @@ def detector_of(
         single_class_objectness=_scores_by_objectness(family, head, len(labels)),
         source_sha256=checkpoint.sha256,
         licence=licence,
-        notes=tuple(_notes(checkpoint, head, built.rows.masks, unnamed)),
+        notes=(
+            *_notes(checkpoint, head, built.rows.masks, unnamed),
+            *((state_dicts.NOTE,) if bare else ()),
+        ),
     )
 
 
