@@ -1,0 +1,247 @@
+"""Charts as inline SVG; colours come from the page's style, so they follow light and dark.
+
+All texts are escaped here.  Widths are in the pixels of a phone, so that texts stay readable
+where a chart fills the screen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup
+
+from toolchain.report import text
+from toolchain.report.figures import Latency
+
+WIDTH = 380
+_LEFT, _RIGHT = 40, 14
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A model in the plane of size and accuracy.  low, high: where its accuracy lies (95 %)."""
+
+    name: str
+    series: int
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A row of `bars`: values of growing lengths, drawn over each other; None is left out."""
+
+    name: str
+    series: int
+    values: tuple[float | None, ...]
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """A row of `histograms`."""
+
+    name: str
+    series: int
+    latency: Latency
+
+
+def plane(points: Sequence[Point], *, x_label: str, y_label: str) -> Markup:
+    """Accuracy over file size, x from 0, y as close as the points allow."""
+    height, top, bottom = 250, 26, 42
+    xs = _Scale(0, max(p.x for p in points) * 1.12, _LEFT, WIDTH - _RIGHT)
+    ends = [value for p in points for value in (p.y, p.low, p.high) if value is not None]
+    margin = max((max(ends) - min(ends)) * 0.18, 0.5)
+    ys = _Scale(min(ends) - margin, max(ends) + margin, height - bottom, top)
+    parts = [_grid_y(ys), _grid_x(xs, height - bottom)]
+    parts += [_text(_LEFT - 30, 14, y_label, "axis"), _middle(height - 6, x_label)]
+    parts += [_point(point, xs, ys) for point in points]
+    return _svg(height, parts, f"{y_label} over {x_label}")
+
+
+def bars(rows: Sequence[Bar], *, unit: str, shades: Sequence[str]) -> Markup:
+    """Horizontal bars from 0 on one scale; each value of a row in a lighter shade behind the last.
+
+    shades: what the values are, first the darkest.
+    """
+    step, top = 44, 24
+    height = top + step * len(rows) + 22
+    longest = max((v for row in rows for v in row.values if v is not None), default=1)
+    xs = _Scale(0, longest * 1.02, 4, WIDTH - _RIGHT)
+    parts = [_grid_x(xs, top + step * len(rows), top=top, unit=unit), _shades(shades)]
+    for index, row in enumerate(rows):
+        y = top + step * index
+        parts.append(_text(4, y + 14, row.name, "name"))
+        parts.append(_text(WIDTH - _RIGHT, y + 14, row.label, "value", anchor="end"))
+        known = [(shade, v) for shade, v in enumerate(row.values) if v is not None]
+        parts += [
+            Markup(
+                '<rect class="s{} shade{}" x="{}" y="{}" width="{}" height="14" rx="2"/>'
+            ).format(row.series, shade, xs.start, y + 20, _n(xs(value) - xs.start))
+            for shade, value in sorted(known, key=lambda item: -item[1])
+        ]
+    return _svg(height, parts, ", ".join(shades))
+
+
+def histograms(rows: Sequence[Times]) -> Markup:
+    """How the times of each model scatter, each around its own median, p50, p90 and p99 marked."""
+    step, bins = 96, 48
+    parts = []
+    for index, row in enumerate(rows):
+        parts.append(_histogram(row, step * index, bins))
+    return _svg(step * len(rows), parts, "Latency of the model alone")
+
+
+def stacked(rows: Sequence[Bar], *, shades: Sequence[str]) -> Markup:
+    """Horizontal bars, each as long as all others, cut by the shares of its values."""
+    step, top = 44, 24
+    parts = [_shades(shades)]
+    for index, row in enumerate(rows):
+        y = top + step * index
+        parts.append(_text(4, y + 14, row.name, "name"))
+        parts.append(_text(WIDTH - _RIGHT, y + 14, row.label, "value", anchor="end"))
+        values = [value or 0 for value in row.values]
+        xs = _Scale(0, sum(values) or 1, 4, WIDTH - _RIGHT)
+        start = 0.0
+        for shade, value in enumerate(values):
+            kind = f"s{row.series} part{shade}"
+            parts.append(_rect(kind, xs(start), y + 20, xs(value) - xs.start, 14))
+            start += value
+    return _svg(top + step * len(rows), parts, "Share of each stage")
+
+
+class _Scale:
+    """Values from low to high laid on pixels from start to end."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self.low, self.high, self.start, self.end = low, high, start, end
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / ((self.high - self.low) or 1)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, wanted: int) -> list[float]:
+        """Round values inside, about as many as wanted."""
+        rough = (self.high - self.low) / wanted or 1
+        magnitude = 10 ** math.floor(math.log10(rough))
+        step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * 0.999)
+        first = math.ceil(self.low / step)
+        return [step * k for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def _point(point: Point, xs: _Scale, ys: _Scale) -> Markup:
+    x, y = xs(point.x), ys(point.y)
+    parts = []
+    if point.low is not None and point.high is not None:
+        low, high = ys(point.low), ys(point.high)
+        left = _n(x - 4)
+        ends = f"M{_n(x)} {_n(low)}V{_n(high)}M{left} {_n(low)}h8M{left} {_n(high)}h8"
+        parts.append(_path(f"whisker s{point.series}", ends))
+    parts.append(
+        Markup('<circle class="s{}" cx="{}" cy="{}" r="5.5"/>').format(point.series, _n(x), _n(y))
+    )
+    late = x > WIDTH * 0.7
+    parts.append(
+        _text(x - 10 if late else x + 10, y + 4, point.name, "name", "end" if late else "start")
+    )
+    return Markup("").join(parts)
+
+
+def _histogram(row: Times, y: float, bins: int) -> Markup:
+    latency, base = row.latency, y + 74
+    low = min(latency.min_ms, 0.97 * latency.p50_ms)
+    high = max(latency.max_ms, 1.10 * latency.p50_ms)
+    xs = _Scale(low, high, 4, WIDTH - _RIGHT)
+    counts = [0] * bins
+    for value in latency.values_ms:
+        counts[min(bins - 1, int((value - low) / (high - low) * bins))] += 1
+    width = (xs.end - xs.start) / bins
+    parts = [
+        _text(4, y + 14, row.name, "name"),
+        _text(
+            WIDTH - _RIGHT,
+            y + 14,
+            f"p50 {text.milliseconds(latency.p50_ms)} · p90 {text.milliseconds(latency.p90_ms)} · "
+            f"p99 {text.milliseconds(latency.p99_ms)}",
+            "value",
+            anchor="end",
+        ),
+        _path("line", f"M4 {_n(base)}H{WIDTH - _RIGHT}"),
+    ]
+    for index, count in enumerate(counts):
+        if count:
+            tall = max(2.0, 44 * count / max(counts))
+            left = xs.start + index * width
+            parts.append(_rect(f"s{row.series}", left, base - tall, width - 1, tall))
+    for value, name in ((latency.p50_ms, "p50"), (latency.p90_ms, "p90"), (latency.p99_ms, "p99")):
+        parts.append(_path(f"mark {name}", f"M{_n(xs(value))} {_n(base - 48)}V{_n(base + 4)}"))
+    parts += [
+        _text(4, base + 15, text.milliseconds(low), "tick"),
+        _text(WIDTH - _RIGHT, base + 15, text.milliseconds(high), "tick", anchor="end"),
+    ]
+    return Markup("").join(parts)
+
+
+def _grid_y(ys: _Scale) -> Markup:
+    parts = []
+    for value in ys.ticks(5):
+        parts.append(_path("grid", f"M{_LEFT} {_n(ys(value))}H{WIDTH - _RIGHT}"))
+        parts.append(_text(_LEFT - 6, ys(value) + 4, f"{value:g}", "tick", anchor="end"))
+    return Markup("").join(parts)
+
+
+def _grid_x(xs: _Scale, bottom: float, *, top: float = 26, unit: str = "") -> Markup:
+    parts = []
+    for value in xs.ticks(5):
+        x = xs(value)
+        parts.append(
+            Markup('<path class="grid" d="M{} {}V{}"/>').format(_n(x), _n(top), _n(bottom))
+        )
+        anchor = "start" if x < 12 else "middle"
+        parts.append(_text(x, bottom + 15, f"{value:g} {unit}".strip(), "tick", anchor=anchor))
+    return Markup("").join(parts)
+
+
+def _shades(names: Sequence[str]) -> Markup:
+    """A legend in greys: the shades mean the same in every colour."""
+    parts, x = [], 4.0
+    for shade, name in enumerate(names):
+        parts.append(_rect(f"key part{shade}", x, 3, 10, 10))
+        parts.append(_text(x + 15, 12, name, "tick"))
+        x += 30 + 6.1 * len(name)
+    return Markup("").join(parts)
+
+
+def _middle(y: float, words: str) -> Markup:
+    return _text((WIDTH + _LEFT - _RIGHT) / 2, y, words, "axis", anchor="middle")
+
+
+def _rect(kind: str, x: float, y: float, width: float, height: float) -> Markup:
+    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="1"/>').format(
+        kind, _n(x), _n(y), _n(width), _n(height)
+    )
+
+
+def _path(kind: str, outline: str) -> Markup:
+    return Markup('<path class="{}" d="{}"/>').format(kind, outline)
+
+
+def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> Markup:
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        kind, _n(x), _n(y), anchor, text.clean(words)
+    )
+
+
+def _svg(height: float, parts: Iterable[Markup], title: str) -> Markup:
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    ).format(WIDTH, _n(height), title, Markup("").join(parts))
+
+
+def _n(value: float) -> str:
+    """A coordinate, short."""
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,77 @@
+"""`report.csv`: one line a run, for spreadsheets; an empty cell is unknown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from toolchain.report.figures import Report
+from toolchain.report.json_report import as_json
+from toolchain.report.text import clean
+
+_COLUMNS = {
+    "model": (
+        "weights", "recipe", "bits", "file_bytes", "bits_per_weight", "ratio_fp32", "ratio_fp16",
+        "sha256",
+    ),
+    "target": ("name", "board", "emulated", "runtime"),
+    "accuracy": (
+        "ap", "ap50", "ap_float", "ap_lost", "ap_lost_ci95", "agreement", "confident_boxes",
+        "images",
+    ),
+    "speed": ("fps_model", "fps_end_to_end", "threads", "imgsz", "inference_ms"),
+    "memory": ("load_rss_bytes", "peak_rss_bytes", "peak_pss_bytes", "load_ms"),
+}  # fmt: skip
+_PARTS = {
+    "ap_lost_ci95": ("low", "high"),
+    "imgsz": ("height", "width"),
+    "inference_ms": ("p50", "p90", "p99", "samples"),
+}
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that begins so
+
+
+class CsvWriter:
+    """RFC 4180; names are those of report.json, joined by underscores."""
+
+    filename = "report.csv"
+
+    def render(self, report: Report) -> str:
+        """A header, then the runs."""
+        stream = io.StringIO()
+        rows = [_row(run) for run in as_json(report)["runs"]]
+        writer = csv.DictWriter(stream, fieldnames=_header(), lineterminator="\r\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return stream.getvalue()
+
+
+def _header() -> list[str]:
+    names = ["partial", "doubts"]
+    for block, columns in _COLUMNS.items():
+        for column in columns:
+            parts = _PARTS.get(column)
+            names += [f"{block}_{column}_{p}" for p in parts] if parts else [f"{block}_{column}"]
+    return names
+
+
+def _row(run: dict[str, Any]) -> dict[str, Any]:
+    row = {"partial": _cell(run["partial"]), "doubts": " ".join(run["doubts"])}
+    for block, columns in _COLUMNS.items():
+        for column in columns:
+            value = run[block][column]
+            for index, part in enumerate(_PARTS.get(column, ())):
+                of_part = value.get(part) if isinstance(value, dict) else value and value[index]
+                row[f"{block}_{column}_{part}"] = _cell(of_part)
+            if column not in _PARTS:
+                row[f"{block}_{column}"] = _cell(value)
+    return row
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = clean(value)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return value
