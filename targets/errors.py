@@ -159,7 +159,30 @@ class StreamBroken(RunIncomplete):
 
 
 class AgentKilled(RunIncomplete):
-    """The agent's process was killed by a signal."""
+    """The agent's process was killed by a signal.
+
+    signal: its number.  phase: what it was doing ("loading the model").  rss_bytes, hwm_bytes: its
+    memory as last seen.  oom: whether the kernel counted an out-of-memory kill meanwhile; None
+    where it does not count them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        signal: int = 9,
+        phase: str = "",
+        rss_bytes: int | None = None,
+        hwm_bytes: int | None = None,
+        oom: bool | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.signal = signal
+        self.phase = phase
+        self.rss_bytes = rss_bytes
+        self.hwm_bytes = hwm_bytes
+        self.oom = oom
 
 
 class CheckFailed(HalfbyteError):

@@ -84,7 +84,7 @@ def become_agent(asked: Dict[str, Any], path: str, plan: str, parent: int) -> No
     os.chdir(asked["run"])
     os.environ["TMPDIR"] = asked["run"]
     sys.path[:] = asked["path"] + [entry for entry in sys.path if entry]
-    sys.argv = ["agent", "run"]
+    sys.argv = ["agent", *asked["arguments"]]
     code = 1
     try:
         runpy.run_path(path, run_name="__main__")

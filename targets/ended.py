@@ -1,0 +1,241 @@
+"""Why an agent ended: its last words, its supervisor's and the server's, as an error of ours."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from targets.agent.records import (
+    Detected,
+    Facts,
+    Failed,
+    Finished,
+    Hello,
+    Loaded,
+    Loading,
+    Memory,
+    Peak,
+    Sample,
+    Skipped,
+    Timed,
+    TimedInput,
+    Warmed,
+)
+from targets.agent.wire import Envelope
+from targets.errors import (
+    AgentFailed,
+    AgentKilled,
+    AgentMismatch,
+    BoardBusy,
+    CommandFailed,
+    HalfbyteError,
+    NoRuntime,
+    NoSpace,
+    RunIncomplete,
+)
+from targets.process import Completed
+
+_ENOSPC = 28
+_PHASES: dict[type, str] = {
+    Hello: "starting",
+    Facts: "starting",
+    Loading: "loading the model",
+    Loaded: "warming up",
+    TimedInput: "warming up",
+    Warmed: "warming up",
+    Timed: "timing",
+    Detected: "detecting",
+    Skipped: "detecting",
+    Peak: "ending",
+}
+
+
+@dataclass
+class Seen:
+    """What the records so far tell about the agent's state."""
+
+    name: str
+    records: int = 0
+    phase: str = "starting"
+    memory: Memory = field(default_factory=Memory)
+    model_bytes: int | None = None
+    available_before_bytes: int | None = None
+    failed: Failed | None = None
+    finished: bool = False
+
+    def note(self, envelope: Envelope) -> None:
+        """One more record."""
+        self.records += 1
+        record = envelope.record
+        self.phase = _PHASES.get(type(record), self.phase)
+        if isinstance(record, Loading):
+            self.model_bytes = record.file_bytes
+            self.available_before_bytes = record.mem_available_bytes
+        if isinstance(record, Loading | Sample | Peak):
+            self.memory = record.memory
+        elif isinstance(record, Loaded):
+            self.memory = record.after
+        elif isinstance(record, Failed):
+            self.failed = record
+        elif isinstance(record, Finished):
+            self.finished = True
+
+    @property
+    def kept(self) -> str:
+        """For messages."""
+        return f"The {self.records} records that came are kept." if self.records else ""
+
+
+def supervisor_words(stderr: bytes, mark: str) -> dict[str, Any]:
+    """What `start` on the board said last, if anything."""
+    words: dict[str, Any] = {}
+    for line in stderr.decode("utf-8", "replace").splitlines():
+        if line.startswith(mark):
+            try:
+                said = json.loads(line[len(mark) :])
+            except ValueError:
+                continue
+            if isinstance(said, dict):
+                words = said
+    return words
+
+
+def error_of(seen: Seen, words: Mapping[str, Any], done: Completed) -> HalfbyteError | None:
+    """The error for how a run ended; None for a whole one."""
+    if seen.finished:
+        return None
+    if "problem" in words:
+        return _not_started(seen.name, words)
+    ended = words.get("ended")
+    ended = ended if isinstance(ended, dict) else {}
+    number = ended.get("signal")
+    if number is None and done.killed and not ended:
+        number = int(signal.SIGKILL)  # the supervisor went with it
+    if number is None and done.signal:
+        number = int(getattr(signal, f"SIG{done.signal}", signal.SIGKILL))
+    if isinstance(number, int):
+        return _killed(seen, number, ended, done)
+    if seen.failed is not None:
+        return _failed(seen, seen.failed)
+    return RunIncomplete(
+        f"The agent on {seen.name} ended early ({done.how}) while {seen.phase}"
+        + (f": {done.complaint}" if done.complaint else "."),
+        hint=_and("Look at the board's log, then run again.", seen.kept),
+    )
+
+
+def _killed(seen: Seen, number: int, ended: Mapping[str, Any], done: Completed) -> AgentKilled:
+    told = ended.get("memory")
+    told = told if isinstance(told, dict) else {}
+    rss = _whole(told.get("rss_bytes")) or seen.memory.rss_bytes
+    hwm = _whole(told.get("hwm_bytes")) or seen.memory.hwm_bytes
+    kills = _whole(ended.get("oom_kills"))
+    oom = None if kills is None else kills > 0
+    facts = [f"The agent on {seen.name} was killed (signal {number}) while {seen.phase}"]
+    if number == signal.SIGKILL:
+        facts[0] += {
+            True: " by the kernel's out-of-memory killer",
+            False: ", and not by the kernel for want of memory: somebody or a limit ended it",
+            None: ", probably by the kernel's out-of-memory killer",
+        }[oom]
+    if rss is not None:
+        facts.append(f"it held {_mib(rss)} just before" + (f", {_mib(hwm)} at most" if hwm else ""))
+    if seen.available_before_bytes is not None:
+        facts.append(f"{_mib(seen.available_before_bytes)} were free before it loaded")
+    if number == signal.SIGKILL and oom is False:
+        advice = "Who ends processes there (kill, a service limit, a watchdog)? Then run again."
+    elif number == signal.SIGKILL:
+        need = "The model" if seen.model_bytes is None else f"This {_mib(seen.model_bytes)} model"
+        advice = (
+            f"{need} needs more than that. Try fewer bits, a smaller --imgsz, fewer programs "
+            "on the board, or swap."
+        )
+    elif number == signal.SIGILL:
+        advice = (
+            "The runtime uses instructions that this processor lacks: set `runtime` of this "
+            "target to another."
+        )
+    else:
+        advice = "The runtime crashed: try another `runtime` for this target."
+    message = "; ".join(facts) + "."
+    if number not in (signal.SIGKILL, signal.SIGTERM) and done.complaint:
+        message += f" It said: {done.complaint}"
+    return AgentKilled(
+        message,
+        hint=_and(advice, seen.kept),
+        signal=number,
+        phase=seen.phase,
+        rss_bytes=rss,
+        hwm_bytes=hwm,
+        oom=oom,
+    )
+
+
+def _failed(seen: Seen, failed: Failed) -> HalfbyteError:
+    advice = {
+        "out-of-memory": "Try fewer bits, a smaller --imgsz, or end other programs on the board.",
+        "model-refused": "The board's runtime is another than the host's: try `runtime` of this "
+        "target, or convert anew.",
+        "file-missing": "Run again: it is sent anew.",
+        "file-changed": "It was removed; run again to send it anew. If it happens again, check "
+        "the board's storage.",
+        "interrupted": "Somebody or something on the board stopped it; run again.",
+        "bad-plan": "Host and agent do not agree: this is a fault of ours.",
+        "output-not-understood": "The model is not what it says: convert it anew.",
+    }.get(failed.kind, "The agent's own words are above; `-v` shows where it was.")
+    message = f"On {seen.name}, while {seen.phase}: {failed.message or failed.kind}."
+    if failed.kind == "no-runtime":
+        return NoRuntime(message, hint="Run `halfbyte target check`: it looks at the runtime.")
+    return AgentFailed(message, hint=_and(advice, seen.kept))
+
+
+def _not_started(name: str, words: Mapping[str, Any]) -> HalfbyteError:
+    detail = str(words.get("detail") or words.get("problem"))
+    match words.get("problem"):
+        case "busy":
+            return _busy(name, str(words.get("holder")))
+        case "agent-mismatch":
+            return AgentMismatch(
+                f"The agent on {name} is not the one that was sent: {detail}. It was not started.",
+                hint="It was removed; run again to send it anew. If it happens again, somebody "
+                "else writes to this account, or its storage fails.",
+            )
+        case "os-error" if words.get("number") == _ENOSPC:
+            return NoSpace(
+                f"{name} has no room to start a run: {detail}.",
+                hint="Remove files there, or set `root` of this target to another file system.",
+            )
+    return CommandFailed(
+        f"The agent on {name} could not be started: {detail}.",
+        hint="The words after the colon are the board's own.",
+    )
+
+
+def _busy(name: str, text: str) -> BoardBusy:
+    """Names who holds the lock, as far as the board says."""
+    try:
+        holder = json.loads(text)
+        pid, who = int(holder["pid"]), f"{holder['user']}@{holder['host']}"
+        since = str(holder["since"])
+    except (ValueError, KeyError, TypeError):
+        return BoardBusy(f"{name} is busy with another run.", hint="Wait for its end.")
+    return BoardBusy(
+        f"{name} is busy with a run of {who[:100]} since {since[:40]}.",
+        hint=f"Two runs at once would spoil each other's figures. Wait, or end process {pid} "
+        "there (`kill`).",
+    )
+
+
+def _and(advice: str, more: str) -> str:
+    return f"{advice} {more}".strip()
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _mib(count: int) -> str:
+    return f"{count / (1 << 20):.0f} MiB"
