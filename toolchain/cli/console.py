@@ -73,6 +73,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def plain_text(text: str) -> Any:
+    """Text for rich, nothing in it taken for markup or control characters."""
+    from rich.text import Text
+
+    return Text(printable(text))
+
+
 def plain(value: Any) -> Any:
     """Dataclasses, paths and tuples as JSON values; NaN and infinity as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
