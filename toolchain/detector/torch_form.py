@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolchain.detector.model import (
     IMAGES,
+    Activation,
     Add,
     Concatenate,
     Convolution,
@@ -25,8 +27,7 @@ def to_torch(detector: Detector) -> torch.nn.Module:
     """A module in eval mode: float32 RGB [N, 3, H, W] in 0 to 1, H and W multiples of 32.
 
     Returns a tuple in the order of `output_names`, of raw logits: boxes [N, 4A, H/s, W/s],
-    objectness [N, A, H/s, W/s], classes [N, C*A, H/s, W/s].  Weights are shared with the detector
-    where torch allows, so do not train it.  Raises MissingExtra without torch.
+    objectness [N, A, H/s, W/s], classes [N, A*C, H/s, W/s].  Raises MissingExtra without torch.
     """
     try:
         import torch
@@ -37,7 +38,7 @@ def to_torch(detector: Detector) -> torch.nn.Module:
         ) from error
 
     class Network(torch.nn.Module):  # type: ignore[misc]
-        """Runs the layers in their order; each has its module under the layer's dotted name."""
+        """Runs the layers in their order; each module lies under its layer's dotted name."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -64,14 +65,14 @@ def to_torch(detector: Detector) -> torch.nn.Module:
 
 
 def _place(root: Any, name: str, module: Any) -> None:
-    """Under its dotted name, so that parameters and exported nodes are called by it."""
+    """By dotted name, so that parameters are called as the detector's layers are."""
     import torch
 
     *folders, last = name.split(".")
     for folder in folders:
-        if folder not in root._modules:
+        if folder not in dict(root.named_children()):
             root.add_module(folder, torch.nn.Module())
-        root = root._modules[folder]
+        root = root.get_submodule(folder)
     root.add_module(last, module)
 
 
@@ -91,17 +92,25 @@ def _module(layer: Layer, detector: Detector) -> Any:
 
 def _convolution(layer: Convolution, detector: Detector) -> Any:
     import torch
+    from torch.nn import functional
+
+    activations: dict[Activation, Callable[[Any], Any]] = {
+        "none": lambda x: x,
+        "silu": functional.silu,
+        "relu": functional.relu,
+        "leaky_relu": lambda x: functional.leaky_relu(x, layer.slope),
+    }
+    activate = activations[layer.activation]
+
+    class ActivatedConv2d(torch.nn.Conv2d):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return activate(super().forward(x))
 
     held = detector.weights[layer.name]
     outputs, inputs, size, _ = held.weight.shape
     conv = torch.nn.utils.skip_init(
-        torch.nn.Conv2d, inputs, outputs, size, layer.stride, layer.padding
+        ActivatedConv2d, inputs, outputs, size, layer.stride, layer.padding
     )
     conv.weight.data = torch.from_numpy(held.weight.copy())
     conv.bias.data = torch.from_numpy(held.bias.copy())
-    activation = {
-        "silu": torch.nn.SiLU,
-        "relu": torch.nn.ReLU,
-        "leaky_relu": lambda: torch.nn.LeakyReLU(layer.slope),
-    }.get(layer.activation)
-    return conv if activation is None else torch.nn.Sequential(conv, activation())
+    return conv
