@@ -1,6 +1,6 @@
 """What runs on the board: Python 3.8 or newer, numpy, Pillow and a TFLite runtime, nothing else.
 
 Shipped as one zipapp.  Nothing here imports anything of ours from outside this folder; the host
-imports `wire`, `boxes` and `frames` from here, so both sides speak one schema and decode boxes and
-pictures with one piece of code.
+imports `wire`, `plan`, `boxes`, `frames`, `inputs` and `expand` from here, so both sides speak one
+schema and read pictures, boxes and packed weights with one piece of code.
 """

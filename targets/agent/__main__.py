@@ -56,11 +56,13 @@ def _run(wire: Wire, *, marked: bool) -> int:
         marker = None if marked else plan.marker_of(data)
         if marker:
             wire.mark(marker)
-        wire.send(_hello(data))
-        asked = plan.parse(data)
+        try:
+            asked = plan.parse(data)
+            if asked.journal:
+                _keep_journal(wire, asked.journal)
+        finally:
+            wire.send(_hello(data))  # the first record, of the journal too, whatever the plan is
         stopping.be_patient()
-        if asked.journal:
-            _keep_journal(wire, asked.journal)
         _measure(wire, asked, stopping)
     except HostGone:
         raise
@@ -75,6 +77,8 @@ def _run(wire: Wire, *, marked: bool) -> int:
 
 def _measure(wire: Wire, asked: plan.Plan, stopping: Stopping) -> None:
     _volunteer_for_the_oom_killer()
+    # numpy's linear algebra is not used here; its threads would only take memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     found = runtime.find_runtime()
     versions = runtime.versions()
     wire.send(board.facts(versions=versions))

@@ -46,6 +46,14 @@ class Run:
 
     def records(self) -> Iterator[Any]:
         """Load, warm up, time, detect.  Raises Fault, MemoryError."""
+        try:
+            yield from self._steps()
+        except Interrupted:
+            yield self._peak()
+            raise
+        yield self._peak()
+
+    def _steps(self) -> Iterator[Any]:
         file_bytes = self._checked_bytes()
         yield Loading(
             file_bytes=file_bytes,
@@ -59,7 +67,10 @@ class Run:
         yield source
         yield from self._timings(model, tensors)
         yield from self._detections(model, pictures, refusal)
-        yield Peak(memory=self._telemetry.memory(), peak_pss_bytes=self._telemetry.peak_pss_bytes)
+
+    def _peak(self) -> Peak:
+        memory = self._telemetry.memory()
+        return Peak(memory=memory, peak_pss_bytes=self._telemetry.peak_pss_bytes)
 
     def _checked_bytes(self) -> int:
         """The size of the model's file, whose content is the one that the plan names."""

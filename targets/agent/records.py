@@ -168,7 +168,8 @@ class Sample:
 class Peak:
     """Memory at the end: VmHWM covers the whole run; PSS is the highest of the samples.
 
-    The samples lie between inferences, so PSS inside one may have been higher.
+    The samples lie between inferences, so PSS inside one may have been higher.  Sent by an
+    interrupted run too.
     """
 
     memory: Memory = Memory()
