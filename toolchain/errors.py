@@ -1,23 +1,23 @@
 """The host's own errors; the base and the board's errors are in `targets.errors`.
 
-    InputError                          3
-    |- CheckpointError                  3   a .pt file that cannot be read as a detector
-    |  |- HostileCheckpoint             3
-    |  |- NotADetector                  3
-    |  `- UnsupportedFamily             3
-    |- LabelsDisagree                   3
-    |- NotFinite                        3   NaN or infinity in weights or ranges
-    |- OutOfRange                       3
-    |- ModelError                       3   a .tflite file
-    |  |- MalformedModel                3
-    |  `- UnsupportedModel              3
-    |- RecipeError                      3
-    |- ImageUnreadable                  3
-    |- DataError                        3   annotations, folders of images
-    |  `- EmptyCalibration              3
-    `- RunFolderError                   3
-    ConversionFailed (HalfbyteError)    1
-    MissingExtra (InputError)           3   torch or tensorflow is not installed
+InputError                          3
+|- CheckpointError                  3   a .pt file that cannot be read as a detector
+|  |- HostileCheckpoint             3
+|  |- NotADetector                  3
+|  `- UnsupportedFamily             3
+|- LabelsDisagree                   3
+|- NotFinite                        3   NaN or infinity in weights or ranges
+|- OutOfRange                       3
+|- ModelError                       3   a .tflite file
+|  |- MalformedModel                3
+|  `- UnsupportedModel              3
+|- RecipeError                      3
+|- ImageUnreadable                  3
+|- DataError                        3   annotations, folders of images
+|  `- EmptyCalibration              3
+`- RunFolderError                   3
+ConversionFailed (HalfbyteError)    1
+MissingExtra (InputError)           3   torch or tensorflow is not installed
 """
 
 from __future__ import annotations
@@ -90,4 +90,8 @@ class MissingExtra(InputError):
 
 
 class ConversionFailed(HalfbyteError):
-    """onnx2tf or the ONNX export ended with an error."""
+    """onnx2tf or the ONNX export ended with an error; `stderr_tail` is the end of what it said."""
+
+    def __init__(self, message: str, *, hint: str = "", stderr_tail: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.stderr_tail = stderr_tail

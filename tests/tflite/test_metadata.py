@@ -50,6 +50,12 @@ def test_embedding_leaves_the_given_model_alone() -> None:
     assert extract(model) is None
 
 
+def test_an_unknown_licence_stays_unknown() -> None:
+    unknown = dataclasses.replace(METADATA, licence=None)
+
+    assert from_json(to_json(unknown)).licence is None
+
+
 def test_strides_and_anchors_are_those_of_the_head() -> None:
     assert METADATA.strides == (8,)
     assert METADATA.anchors == (((12.0, 16.0), (19.5, 36.0)),)
@@ -83,7 +89,7 @@ def test_a_newer_version_says_update() -> None:
         changed(imgsz=640),
         changed(parameters="many"),
         changed(parameters=True),
-        changed(licence=None),
+        changed(licence=3),
         changed(head=[]),
         changed(head={"layout": "levels", "names": [], "levels": []}),
         b" " * (5 << 20),

@@ -34,7 +34,8 @@ class Metadata:
 
     imgsz: (height, width) of the input in pixels.  family: "yolov7", ...  recipe: "float32",
     "w8c-a8", ...  parameters: weights and biases of the detector in deploy form.
-    source_sha256: of the checkpoint.  licence: of its weights, as its publisher names it.
+    source_sha256: of the checkpoint.  licence: of its weights, as its publisher names it; None
+    where nobody said.
     """
 
     head: Head
@@ -43,7 +44,7 @@ class Metadata:
     recipe: str
     parameters: int
     source_sha256: str
-    licence: str
+    licence: str | None
     letterbox: str = LETTERBOX
 
     @property
@@ -122,7 +123,7 @@ def from_json(data: bytes) -> Metadata:
             recipe=_text(document["recipe"]),
             parameters=_count(document["parameters"]),
             source_sha256=_text(document["source_sha256"]),
-            licence=_text(document["licence"]),
+            licence=None if document["licence"] is None else _text(document["licence"]),
             letterbox=_text(document["letterbox"]),
         )
     except KeyError as error:
