@@ -33,7 +33,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A row of `bars`: values of growing lengths, drawn over each other; None is left out."""
+    """A row of `bars` or `stacked`; None is left out."""
 
     name: str
     series: int
@@ -64,7 +64,7 @@ def plane(points: Sequence[Point], *, x_label: str, y_label: str) -> Markup:
 
 
 def bars(rows: Sequence[Bar], *, unit: str, shades: Sequence[str]) -> Markup:
-    """Horizontal bars from 0 on one scale; each value of a row in a lighter shade behind the last.
+    """Horizontal bars from 0 on one scale, each in shades that end at the values of its row.
 
     shades: what the values are, first the darkest.
     """
@@ -72,18 +72,16 @@ def bars(rows: Sequence[Bar], *, unit: str, shades: Sequence[str]) -> Markup:
     height = top + step * len(rows) + 22
     longest = max((v for row in rows for v in row.values if v is not None), default=1)
     xs = _Scale(0, longest * 1.02, 4, WIDTH - _RIGHT)
-    parts = [_grid_x(xs, top + step * len(rows), top=top, unit=unit), _shades(shades)]
+    parts = [_grid_x(xs, top + step * len(rows), top=top, unit=unit), _legend(shades, "shade")]
     for index, row in enumerate(rows):
         y = top + step * index
         parts.append(_text(4, y + 14, row.name, "name"))
         parts.append(_text(WIDTH - _RIGHT, y + 14, row.label, "value", anchor="end"))
-        known = [(shade, v) for shade, v in enumerate(row.values) if v is not None]
-        parts += [
-            Markup(
-                '<rect class="s{} shade{}" x="{}" y="{}" width="{}" height="14" rx="2"/>'
-            ).format(row.series, shade, xs.start, y + 20, _n(xs(value) - xs.start))
-            for shade, value in sorted(known, key=lambda item: -item[1])
-        ]
+        known = sorted((v, shade) for shade, v in enumerate(row.values) if v is not None)
+        start = xs.start
+        for value, shade in known:
+            parts.append(_rect(f"s{row.series} shade{shade}", start, y + 20, xs(value) - start, 14))
+            start = xs(value)
     return _svg(height, parts, ", ".join(shades))
 
 
@@ -99,7 +97,7 @@ def histograms(rows: Sequence[Times]) -> Markup:
 def stacked(rows: Sequence[Bar], *, shades: Sequence[str]) -> Markup:
     """Horizontal bars, each as long as all others, cut by the shares of its values."""
     step, top = 44, 24
-    parts = [_shades(shades)]
+    parts = [_legend(shades, "part")]
     for index, row in enumerate(rows):
         y = top + step * index
         parts.append(_text(4, y + 14, row.name, "name"))
@@ -206,11 +204,11 @@ def _grid_x(xs: _Scale, bottom: float, *, top: float = 26, unit: str = "") -> Ma
     return Markup("").join(parts)
 
 
-def _shades(names: Sequence[str]) -> Markup:
-    """A legend in greys: the shades mean the same in every colour."""
+def _legend(names: Sequence[str], kind: str) -> Markup:
+    """In greys: the shades mean the same in every colour."""
     parts, x = [], 4.0
     for shade, name in enumerate(names):
-        parts.append(_rect(f"key part{shade}", x, 3, 10, 10))
+        parts.append(_rect(f"key {kind}{shade}", x, 3, 10, 10))
         parts.append(_text(x + 15, 12, name, "tick"))
         x += 30 + 6.1 * len(name)
     return Markup("").join(parts)

@@ -15,7 +15,7 @@ _MOST_BOXES = 60
 
 def overlay(found: Detections, categories: Mapping[int, str], example: Example) -> Markup:
     """The boxes with label and score, best on top.  The same category has the same colour."""
-    unit = max(example.width, example.height) / 100  # of the picture, so that texts keep their size
+    unit = example.width / 100  # pictures are shown equally wide: texts keep their size
     order = found.scores.argsort(kind="stable")[-_MOST_BOXES:]
     parts = []
     for category, (x, y, width, height), score in zip(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from targets.files import write_whole
+from targets.progress import SILENT, Progress
 from toolchain.report.figures import Report
 
 
@@ -28,6 +29,25 @@ def writers() -> tuple[Writer, ...]:
     from toolchain.report.json_report import JsonWriter
 
     return JsonWriter(), HtmlWriter(), CsvWriter()
+
+
+def make(
+    folder: Path, forms: Sequence[Writer] | None = None, *, progress: Progress = SILENT
+) -> tuple[Report, list[Path]]:
+    """The report of a run folder, written into it; made again it is the same.
+
+    Beside it `detections/<run key>.json` holds what each model found, in COCO's results form.
+    Raises RunFolderError.
+    """
+    from toolchain.evaluate.detections import write_coco
+    from toolchain.report.summarise import summarise
+    from toolchain.runs import RunFolder
+
+    report = summarise(RunFolder.open(folder).load(), progress=progress)
+    for run in report.runs:
+        if run.found is not None:
+            write_coco(run.found, folder / "detections" / f"{run.key}.json")
+    return report, write(report, folder, forms)
 
 
 def write(report: Report, folder: Path, forms: Sequence[Writer] | None = None) -> list[Path]:
