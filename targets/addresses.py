@@ -12,7 +12,7 @@ from targets.errors import InventoryError
 _HOST = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:%\-]{0,253}")
 _USER = re.compile(r"[A-Za-z0-9_.+@\\][A-Za-z0-9_.+@\\\-]{0,253}\$?")
 _ADDRESS = re.compile(
-    r"(?:ssh://)?(?:(?P<user>[^\s/]+)@)?(?:\[(?P<v6>[^\]\s]+)\]|(?P<host>[^:\s/]+))(?::(?P<port>\d{1,5}))?/?"
+    r"(?:ssh://)?(?:(?P<user>[^\s/]+)@)?(?:\[(?P<v6>[^\]\s]+)\]|(?P<host>[^@:\s/]+))(?::(?P<port>\d{1,5}))?/?"
 )
 
 
@@ -41,9 +41,14 @@ def parse_address(text: str) -> Address | None:
     return Address(host, port, user)
 
 
+def can_be_host(text: str) -> bool:
+    """`text` could be a name or an address."""
+    return _HOST.fullmatch(text) is not None
+
+
 def checked_host(host: str) -> str:
     """`host`, if it can be a name or an address.  Raises InventoryError."""
-    if _HOST.fullmatch(host) is None:
+    if not can_be_host(host):
         raise InventoryError(
             f"{host!r} cannot be a host.", hint="A name, an IP address, or a Host of ~/.ssh/config."
         )

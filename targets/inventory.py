@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets.addresses import parse_address
+from targets.addresses import can_be_host, parse_address
 from targets.errors import InventoryError, UnknownTarget
 from targets.files import write_whole
 from targets.places import config_dir
@@ -57,9 +57,10 @@ class Inventory:
         """
         if name in self.targets:
             return self.targets[name]
-        address = parse_address(name)
-        if address is not None and (address.user is not None or _ssh_knows(address.host)):
+        if "@" in name and (address := parse_address(name)) is not None:
             return Target(name, address.host, port=address.port, user=address.user)
+        if can_be_host(name) and _ssh_knows(name):
+            return Target(name, name)
         raise unknown(name, self.targets)
 
 

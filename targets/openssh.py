@@ -103,7 +103,7 @@ def _ask_ssh(
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise InventoryError(
-            f"OpenSSH refuses its configuration for {host}: {said[-1] if said else 'no reason'}",
+            f"OpenSSH refuses its configuration for {host}: {said[0] if said else 'no reason'}",
             hint=f"`ssh -G {host}` shows the same; correct ~/.ssh/config.",
         )
     options: dict[str, list[str]] = {}
