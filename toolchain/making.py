@@ -83,7 +83,7 @@ def read_weights(
     from toolchain.weights import resolve
 
     found = resolve(name_or_path, progress=progress)
-    labels = None if names is None else _labels(names)
+    labels = None if names is None else read_labels(names)
     with progress.task(f"reading {found.name}"):
         detector = load_detector(found.path, names=labels, licence=found.licence)
     for line in detector.notes:
@@ -192,7 +192,8 @@ def place(path: Path, to: Path) -> Path:
     return to
 
 
-def _labels(path: Path) -> list[str]:
+def read_labels(path: Path) -> list[str]:
+    """Labels out of a file, one a line; empty lines are passed over."""
     lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     return [line for line in lines if line]
 

@@ -44,6 +44,25 @@ def show(value: Any, *, as_json: bool, text: Callable[[Any], Any]) -> None:
         out().print(drawn)
 
 
+def show_report(measured: Any, *, as_json: bool) -> None:
+    """The table of a report and where its files are, or the JSON report itself."""
+    if as_json:
+        from toolchain.report.json_report import JsonWriter
+
+        sys.stdout.write(JsonWriter().render(measured.report))
+        return
+    from toolchain.report.terminal import TerminalWriter
+
+    console = out()
+    writer = TerminalWriter(
+        width=console.width if sys.stdout.isatty() else 120,
+        colour=sys.stdout.isatty() and not console.no_color,
+        encoding=sys.stdout.encoding or "utf-8",
+    )
+    sys.stdout.write(writer.render(measured.report))
+    sys.stdout.write("".join(f"wrote {path}\n" for path in measured.files))
+
+
 def note(text: str) -> None:
     """A line for people, on stderr, so that pipes stay clean."""
     sys.stderr.write(printable(text) + "\n")

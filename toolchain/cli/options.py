@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from targets.target import Target
+    from toolchain.evaluate.truth import Dataset
+    from toolchain.measuring import Measuring
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,6 +98,11 @@ _data: list[Callable[[Any], Any]] = [
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Ground truth: COCO JSON, or data.yaml of a data set in YOLO form.",
     ),
+    click.option(
+        "--more-images",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Folder of pictures without ground truth: they count for agreement with float.",
+    ),
     click.option("--limit", type=click.IntRange(1), help="Only the first N images."),
 ]
 
@@ -117,3 +128,67 @@ def height_width(imgsz: tuple[int, ...]) -> tuple[int, int]:
     if not imgsz:
         return 640, 640
     return imgsz[0], imgsz[-1]
+
+
+again_option = click.option(
+    "--again", is_flag=True, help="Measure anew what the run folder already has."
+)
+
+targets_option = click.option(
+    "--target",
+    "target_names",
+    default="loopback",
+    show_default=True,
+    callback=lambda _ctx, _param, value: tuple(name.strip() for name in value.split(",")),
+    help="Names from targets.toml, user@host, or loopback; several with commas, one after another.",
+)
+
+
+def out_option(default: str) -> Callable[[F], F]:
+    """Where the run folder goes; a default with <time> in it is made when it is used."""
+    moving = "<" in default
+    return click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=None if moving else Path(default),
+        show_default=default,
+        help="Run folder: records, report.json, report.html, report.csv.",
+    )
+
+
+def command_line() -> tuple[str, ...]:
+    """What the user typed, for the report."""
+    return ("halfbyte", *sys.argv[1:])
+
+
+def dataset_of(asked: dict[str, Any]) -> Dataset:
+    """The data set that --images, --annotations, --more-images and --limit describe."""
+    from toolchain.evaluate import datasets
+
+    dataset = datasets.load(asked["annotations"], asked["images"])
+    if asked["limit"] is not None:
+        dataset = dataset.only([picture.id for picture in dataset.images[: asked["limit"]]])
+    if asked["more_images"] is not None:
+        dataset = datasets.with_unlabelled(dataset, asked["more_images"])
+    return dataset
+
+
+def measuring_of(asked: dict[str, Any]) -> Measuring:
+    """How to measure, from the options of `measuring_options`."""
+    from toolchain.measuring import Measuring
+
+    return Measuring(
+        threads=asked["threads"],
+        warmup=asked["warmup"],
+        timed_runs=asked["timed_runs"],
+        wheelhouse=asked["wheelhouse"],
+        again=asked["again"],
+    )
+
+
+def targets_of(names: Sequence[str]) -> list[Target]:
+    """Targets by name.  Raises UnknownTarget with the nearest names."""
+    from targets import inventory
+
+    known = inventory.load()
+    return [known[name] for name in names]

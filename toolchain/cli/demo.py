@@ -1,0 +1,85 @@
+"""`halfbyte demo`: the whole line on this machine, with pictures out of published packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from toolchain.cli import console
+from toolchain.cli.options import bits_option, command_line, json_option, weights_option
+
+
+@click.command()
+@weights_option
+@bits_option
+@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--annotations", type=click.Path(exists=True, path_type=Path))
+@click.option("--calibration", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/demo"),
+    show_default=True,
+)
+@click.option("--again", is_flag=True, help="Measure anew what the folder has.")
+@json_option
+def demo(
+    weights: str,
+    bits: tuple[str, ...],
+    images: Path | None,
+    annotations: Path | None,
+    calibration: Path | None,
+    out: Path,
+    again: bool,
+    as_json: bool,
+) -> None:
+    """Quantize YOLOv7 to 8 and 4 bits and run it on this machine, over SSH, as on a board.
+
+    Scored on five photos with ground truth and 40 street frames without any: a check, not a
+    benchmark. Give --images, --annotations and --calibration for pictures of your own.
+
+    \b
+    Examples:
+      halfbyte demo
+      halfbyte demo --images val/ --annotations val.json --calibration train/
+    """
+    from targets import inventory
+    from targets.errors import InputError
+    from toolchain import making, pipeline
+    from toolchain.evaluate import datasets
+    from toolchain.measuring import Measuring
+
+    bar = console.progress()
+    own = (images, annotations, calibration)
+    if any(own) and not all(own):
+        raise InputError(
+            "pictures of your own need all three of --images, --annotations, --calibration",
+            hint="Leave all of them out for the pictures that the demonstration fetches.",
+        )
+    if images and annotations and calibration:
+        dataset = datasets.load(annotations, images)
+    else:
+        from toolchain import demo as pictures
+
+        data = pictures.material(progress=bar)
+        dataset = datasets.with_unlabelled(
+            datasets.load(data.annotations, data.images), data.more_images
+        )
+        calibration = data.calibration
+    measured = pipeline.run(
+        pipeline.Making(
+            weights=weights,
+            bits=tuple(int(b) for b in bits),
+            imgsz=(640, 640),
+            calibration=making.find_calibration(calibration),
+        ),
+        [inventory.load()["loopback"]],
+        dataset,
+        Measuring(again=again),
+        out,
+        command=command_line(),
+        progress=bar,
+    )
+    console.show_report(measured, as_json=as_json)
+    pipeline.check_measured(measured)

@@ -1,0 +1,100 @@
+"""`halfbyte run`: weights to report in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toolchain.cli import console
+from toolchain.cli.options import (
+    accept_new_option,
+    again_option,
+    bits_option,
+    command_line,
+    data_options,
+    dataset_of,
+    height_width,
+    imgsz_option,
+    json_option,
+    measuring_of,
+    measuring_options,
+    names_option,
+    out_option,
+    targets_of,
+    targets_option,
+    weights_option,
+)
+
+
+@click.command()
+@weights_option
+@bits_option
+@targets_option
+@data_options
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of typical pictures (32 to 128), none of which is scored.",
+)
+@click.option("--calibration-limit", type=click.IntRange(1), help="At most that many of them.")
+@imgsz_option
+@names_option
+@measuring_options
+@again_option
+@out_option("runs/latest")
+@accept_new_option
+@json_option
+def run(
+    weights: str,
+    bits: tuple[str, ...],
+    target_names: tuple[str, ...],
+    calibration: Path,
+    calibration_limit: int | None,
+    imgsz: tuple[int, ...],
+    names: Path | None,
+    out: Path,
+    accept_new: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Quantize, send to a target, run there over pictures, and report: everything in one.
+
+    The float model runs too, on the same target and pictures, so that what is lost is measured
+    and not taken from elsewhere. What was made or measured before is not done again.
+
+    \b
+    Example:
+      halfbyte run --weights best.pt --bits 4 8 --target garage-pi --images val/ \\
+          --annotations val.json --calibration train/ --out runs/best
+    """
+    from toolchain import making, pipeline
+    from toolchain.cli.trust import trust
+
+    size = height_width(imgsz)
+    dataset = dataset_of(asked)
+    if not as_json:
+        console.note(f"network input: height {size[0]}, width {size[1]}")
+        console.note(f"evaluating on {len(dataset.images)} pictures of {dataset.source}")
+        for line in dataset.notes:
+            console.note(f"  {line}")
+    measured = pipeline.run(
+        pipeline.Making(
+            weights=weights,
+            bits=tuple(int(b) for b in bits),
+            imgsz=size,
+            calibration=making.find_calibration(calibration, limit=calibration_limit),
+            names=names,
+        ),
+        targets_of(target_names),
+        dataset,
+        measuring_of(asked),
+        out,
+        command=command_line(),
+        trust=trust(accept_new=accept_new),
+        progress=console.progress(),
+    )
+    console.show_report(measured, as_json=as_json)
+    pipeline.check_measured(measured)
