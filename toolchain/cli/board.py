@@ -154,8 +154,8 @@ def _measure(
     dataset: Any,
     out: Path | None,
     kind: str,
-    accept_new: bool,  # noqa: FBT001
-    as_json: bool,  # noqa: FBT001
+    accept_new: bool,
+    as_json: bool,
     asked: dict[str, Any],
 ) -> None:
     from toolchain import making, pipeline

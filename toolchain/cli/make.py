@@ -93,11 +93,15 @@ def _converted(result: Any) -> Any:
         )
     agreement = result.agreement
     lines = [
-        f"{result.weights}: {result.family}, {len(result.names)} classes, "
-        f"{result.parameters:,} parameters, licence {result.licence or 'not stated'}",
+        (
+            f"{result.weights}: {result.family}, {len(result.names)} classes, "
+            f"{result.parameters:,} parameters, licence {result.licence or 'not stated'}"
+        ),
         *(f"  {line}" for line in result.notes),
-        f"float model against torch on {agreement.images} pictures: at most "
-        f"{agreement.max_abs:.2g}, {agreement.mean_abs:.2g} on average",
+        (
+            f"float model against torch on {agreement.images} pictures: at most "
+            f"{agreement.max_abs:.2g}, {agreement.mean_abs:.2g} on average"
+        ),
     ]
     return Group(*(console.plain_text(line) for line in lines), table)
 
@@ -125,8 +129,10 @@ def _inspected(found: Any) -> Any:
     facts = found.facts
     bits = f"{facts.bits_per_weight:.3f}" if facts.bits_per_weight else "-"
     lines = [
-        f"{facts.file_bytes / 1e6:.2f} MB, {facts.parameters or 0:,} parameters, "
-        f"{bits} bits per weight",
+        (
+            f"{facts.file_bytes / 1e6:.2f} MB, {facts.parameters or 0:,} parameters, "
+            f"{bits} bits per weight"
+        ),
         f"sha256 {facts.sha256}",
         "operators: " + ", ".join(f"{n} {name}" for name, n in facts.operators.items()),
         f"outputs are {found.layout}",

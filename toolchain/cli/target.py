@@ -11,7 +11,7 @@ import click
 
 from targets.target import Target
 from toolchain.cli import console
-from toolchain.cli.options import accept_new_option, json_option, wheelhouse_option
+from toolchain.cli.options import accept_new_option, json_option
 
 
 @click.group()
