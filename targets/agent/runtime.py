@@ -81,7 +81,7 @@ class Model:
         runtime: Runtime,
         imgsz: Optional[Tuple[int, int]] = None,
     ) -> None:
-        """Read, create, allocate.  Raises ModelRefused, MemoryError.
+        """Read, create, allocate.  Raises ModelRefused, NoRuntime, MemoryError.
 
         imgsz: (height, width) for a model whose input size is open.
         """
@@ -91,6 +91,8 @@ class Model:
             self._interpreter.allocate_tensors()
         except MemoryError:
             raise
+        except SystemError as error:  # built for another numpy, which shows only in use
+            raise NoRuntime(f"{runtime.name} does not work with this numpy: {error}") from error
         except Exception as error:  # the runtime raises ValueError and RuntimeError, and says why
             raise ModelRefused(str(error) or type(error).__name__) from error
         self._input_details = self._interpreter.get_input_details()

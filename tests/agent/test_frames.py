@@ -118,6 +118,14 @@ def test_a_palette_with_transparency_keeps_its_colours():
     np.testing.assert_array_equal(picture, QUARTERS)
 
 
+def test_of_a_file_with_several_pictures_the_first_counts():
+    first, second = photo(), photo().transpose(Image.Transpose.ROTATE_180)
+    stream = io.BytesIO()
+    first.save(stream, "MPO", save_all=True, append_images=[second], quality=95)  # as phones do
+    picture = decode_picture(stream.getvalue())
+    np.testing.assert_array_equal(picture, decode_picture(encoded(first, "JPEG", quality=95)))
+
+
 def test_cmyk_becomes_rgb():
     image = Image.fromarray(QUARTERS).convert("CMYK")
     picture = decode_picture(encoded(image, "JPEG", quality=100))
