@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -126,7 +127,7 @@ class Process:
                 except OSError:
                     sent = 0
                 if sent == 0:
-                    raise self._host.lost() or self._failed("ended before it had read its input")
+                    raise self._broken() or self._failed("ended before it had read its input")
                 view = view[sent:]
 
     def close_stdin(self) -> None:
@@ -146,8 +147,8 @@ class Process:
             deadline.wait_s(awaited or f"output of {self._what} on {self._host.name}")
             with self._host.translated(), contextlib.suppress(TimeoutError):
                 data = self._channel.recv(READ_BYTES)
-                if not data and not self._channel.status_event.is_set():
-                    self._check_link()
+                if not data and (error := self._broken()):
+                    raise error
                 return data
 
     def read_ready(self) -> bytes:
@@ -192,10 +193,9 @@ class Process:
             while not self._channel.status_event.wait(min(TICK_S, deadline.wait_s(awaited))):
                 pass
             self._drain.join(min(2.0, deadline.remaining_s()))
-            signal = getattr(self._channel, "exit_signal", None)
-            status = self._channel.exit_status if self._channel.exit_status >= 0 else None
+            status, signal = self._status()
             if status is None and signal is None:
-                raise self._host.lost() or self._failed("ended, and the server does not say how")
+                raise self._broken() or self._failed("ended, and the server does not say how")
             self._ended = Completed(status, signal, b"", self.stderr)
         return self._ended
 
@@ -234,9 +234,20 @@ class Process:
             self._stderr += data
             del self._stderr[:-STDERR_KEPT_BYTES]
 
-    def _check_link(self) -> None:
-        if error := self._host.lost():
-            raise error
+    def _status(self) -> tuple[int | None, str | None]:
+        """Exit status and signal, as far as they are known."""
+        status = self._channel.exit_status
+        return status if status >= 0 else None, getattr(self._channel, "exit_signal", None)
+
+    def _broken(self) -> Exception | None:
+        """The error, if the channel closed because the connection did."""
+        if not self._channel.closed or self._status() != (None, None):
+            return None
+        for _ in range(20):  # the channels of a broken connection close just before it does
+            if error := self._host.lost():
+                return error
+            time.sleep(0.02)
+        return None
 
     def _failed(self, how: str) -> CommandFailed:
         said = Completed(None, None, b"", self.stderr).complaint
@@ -248,7 +259,6 @@ class Process:
     def _not_started(self, seen: bytes, deadline: Deadline) -> CommandFailed:
         if not self._channel.status_event.is_set() and len(seen) <= NOISE_LIMIT_BYTES:
             self._channel.status_event.wait(min(2.0, deadline.remaining_s()))
-            self._check_link()
         text = (seen + b"\n" + bytes(self._stderr)).decode("utf-8", "replace")
         said = " / ".join(line.strip() for line in text.splitlines() if line.strip())
         return CommandFailed(

@@ -8,12 +8,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
+from paramiko.auth_handler import AuthOnlyHandler
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_SERVICE_REQUEST, cMSG_USERAUTH_REQUEST
 from paramiko.ssh_exception import IncompatiblePeer
+from paramiko.transport import ServiceRequestingTransport
 
 from targets.errors import HalfbyteError, KeyRefused, LinkLost, Unreachable
 
@@ -40,13 +44,63 @@ def _channel_request(channel: paramiko.Channel, message: paramiko.Message) -> No
     paramiko.Transport._channel_handler_table[MSG_CHANNEL_REQUEST](channel, message)  # type: ignore[attr-defined]
 
 
-class Transport(paramiko.Transport):
-    """A client's transport that keeps `exit-signal` of each channel."""
+class _Login(AuthOnlyHandler):
+    """Ready for an answer before the question is sent, where paramiko is a moment late."""
+
+    def send_auth_request(
+        self,
+        username: str,
+        method: str,
+        finish_message: Callable[[paramiko.Message], None] | None = None,
+    ) -> list[str]:
+        """One attempt; methods that are wanted besides, [] where none is."""
+        self.auth_method = method
+        self.username = username
+        self.auth_event = event = threading.Event()
+        message = paramiko.Message()
+        message.add_byte(cMSG_USERAUTH_REQUEST)
+        for text in (username, "ssh-connection", method):
+            message.add_string(text)
+        if finish_message is not None:
+            finish_message(message)
+        transport: Any = self.transport
+        with transport.lock:
+            transport._send_message(message)
+        return self.wait_for_response(event)
+
+
+class Transport(ServiceRequestingTransport):
+    """A client's transport that keeps `exit-signal` of each channel.
+
+    It asks for the login service once, as RFC 4252 has it, and not again before each key, after
+    which some servers hang up.
+    """
 
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
         MSG_CHANNEL_REQUEST: _channel_request,
     }
+
+    def ensure_session(self) -> None:
+        """Ask for the login service, once."""
+        if self._service_userauth_accepted:  # type: ignore[attr-defined]
+            return
+        message = paramiko.Message()
+        message.add_byte(cMSG_SERVICE_REQUEST)
+        message.add_string("ssh-userauth")
+        self._send_message(message)  # type: ignore[attr-defined]
+        ends_at = time.monotonic() + self.auth_timeout
+        while not self._service_userauth_accepted:  # type: ignore[attr-defined]
+            if not self.is_active():
+                raise self.get_exception() or EOFError("the server hung up")
+            if time.monotonic() > ends_at:
+                raise paramiko.SSHException("no answer to the request to log in")
+            time.sleep(0.005)
+        self.auth_handler = self.get_auth_handler()
+
+    def get_auth_handler(self) -> _Login:
+        """What carries out each attempt."""
+        return _Login(self)
 
 
 def opened(sock: Any, *, timeout_s: float, key_types: list[str]) -> Transport:
