@@ -176,7 +176,8 @@ class RunFolder:
             self._write()
 
     def load(self) -> Recorded:
-        """All of it, checked.  Of several attempts the last whole one counts, or else the last.
+        """All of it, checked.  Of several attempts the last counts, or an earlier one that was
+        asked the same and, unlike it, is whole.
 
         Raises RunFolderError, with the file and the line.
         """
@@ -199,7 +200,8 @@ class RunFolder:
         if not attempts or not _KEY.fullmatch(key):
             raise _damaged("run.json", f"runs.{key[:40]} is empty or misnamed")
         runs = [self._attempt(key, number, raw) for number, raw in enumerate(attempts, start=1)]
-        return next((run for run in reversed(runs) if run.whole), runs[-1])
+        same = [run for run in runs if run.whole and run.meta == runs[-1].meta]
+        return same[-1] if same else runs[-1]
 
     def _attempt(self, key: str, number: int, raw: Any) -> Run:
         where = f"runs.{key}[{number - 1}]"

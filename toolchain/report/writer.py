@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,29 +30,30 @@ def writers() -> tuple[Writer, ...]:
     return JsonWriter(), HtmlWriter(), CsvWriter()
 
 
-def make(
-    folder: Path, forms: Sequence[Writer] | None = None, *, progress: Progress = SILENT
-) -> tuple[Report, list[Path]]:
+def make(folder: Path, *, progress: Progress = SILENT) -> tuple[Report, list[Path]]:
     """The report of a run folder, written into it; made again it is the same.
 
-    Beside it `detections/<run key>.json` holds what each model found, in COCO's results form.
     Raises RunFolderError.
     """
-    from toolchain.evaluate.detections import write_coco
     from toolchain.report.summarise import summarise
     from toolchain.runs import RunFolder
 
     report = summarise(RunFolder.open(folder).load(), progress=progress)
+    return report, write(report, folder)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write each form into `folder`, UTF-8 whatever the locale is; the paths written.
+
+    Beside them `detections/<run key>.json` holds what each model found, in COCO's results form.
+    """
+    from toolchain.evaluate.detections import write_coco
+
     for run in report.runs:
         if run.found is not None:
             write_coco(run.found, folder / "detections" / f"{run.key}.json")
-    return report, write(report, folder, forms)
-
-
-def write(report: Report, folder: Path, forms: Sequence[Writer] | None = None) -> list[Path]:
-    """Write each form into `folder`, UTF-8 whatever the locale is; the paths written."""
     paths = []
-    for form in writers() if forms is None else forms:
+    for form in writers():
         path = folder / form.filename
         write_whole(path, form.render(report).encode("utf-8", "replace"))
         paths.append(path)
