@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.deadline import Deadline
-from targets.errors import BoardBusy, CommandFailed, CorruptUpload, NoRuntime, NoSpace
+from targets.errors import BoardBusy, CommandFailed, CorruptUpload, NoPython, NoRuntime, NoSpace
 from targets.progress import SILENT, Progress
 from targets.provision import interpreter as interpreters
 from targets.provision import on_board
@@ -88,10 +88,7 @@ def provision(
     Raises NoPython, NoRuntime, NoSpace (before anything is sent), CorruptUpload, FetchError,
     LinkLost, DeadlineExceeded, CommandFailed.
     """
-    answers = ask(connection, deadline=deadline)
-    interpreter, runtime = choose_best(
-        answers.interpreters, answers.silent, catalogue().only(connection.target.runtime)
-    )
+    interpreter, runtime = _chosen(connection, deadline)
     store = open_store(connection, deadline=deadline)
     key = environment_key(interpreter, runtime)
     board = BoardPython(interpreter, runtime, store, key, {}, 0, made=False)
@@ -124,12 +121,24 @@ def clean(connection: Connection, *, deadline: Deadline) -> int:
 
     Raises NoPython, BoardBusy while a run is on, LinkLost, DeadlineExceeded, CommandFailed.
     """
-    answers = ask(connection, deadline=deadline)
-    interpreter, runtime = choose_best(answers.interpreters, answers.silent)
+    interpreter, runtime = _chosen(connection, deadline)
     store = open_store(connection, deadline=deadline)
     board = BoardPython(interpreter, runtime, store, "", {}, 0, made=False)
     told = _tell(connection, board, {"do": "clean", "ours": list(OURS)}, deadline)
     return int(told["removed_bytes"])
+
+
+def _chosen(connection: Connection, deadline: Deadline) -> tuple[Interpreter, RuntimeSet]:
+    target = connection.target
+    answers = ask(connection, deadline=deadline)
+    if target.python and not answers.interpreters:
+        raise NoPython(
+            f"{target.python} on {connection.name} "
+            + ("does not run." if answers.silent else "is not there."),
+            hint="Correct `python` of this target in targets.toml, or leave it out: then the "
+            "board's interpreters are looked through.",
+        )
+    return choose_best(answers.interpreters, answers.silent, catalogue().only(target.runtime))
 
 
 def environment_key(interpreter: Interpreter, runtime: RuntimeSet) -> str:

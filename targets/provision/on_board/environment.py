@@ -134,6 +134,7 @@ def unpack(wheel: Dict[str, str], part: str, files: Dict[str, List[Any]]) -> Non
             for piece in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(piece)
             if digest.hexdigest() != wheel["sha256"]:
+                os.unlink(wheel["path"])  # or it would be taken for sent for ever
                 raise Refused("corrupt", path=wheel["path"])
             stream.seek(0)
             with zipfile.ZipFile(stream) as archive:
