@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.quantize.histogram import centres
-from toolchain.quantize.scales import HIGHEST, LOWEST, STEPS, Scale, covering, decibels
+from toolchain.quantize.scales import HIGHEST, LOWEST, STEPS, Scale, affine, covering, decibels
 
 FloatArray = NDArray[np.float64]
 Reader = Literal["value", "silu", "logit"]
@@ -118,8 +118,7 @@ def _running(terms: FloatArray) -> FloatArray:
 
 def _errors(sources: Sequence[_Sums], pairs: FloatArray) -> FloatArray:
     """Sum of squared errors of each (low, high): float64 [candidates]."""
-    scale = np.array([covering(*pair).scale for pair in pairs])
-    zero = np.array([covering(*pair).zero_point for pair in pairs])
+    scale, zero = affine(pairs)
     codes = np.arange(LOWEST, HIGHEST + 1)
     levels = scale[:, None] * (codes[None, :] - zero[:, None])
     edges = (levels[:, 1:] + levels[:, :-1]) / 2

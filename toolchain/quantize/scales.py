@@ -61,12 +61,19 @@ def covering(low: float, high: float) -> Scale:
         raise NotFinite(
             f"a range from {low} to {high}", hint="Look for NaN in the weights or the images."
         )
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / STEPS))
-    if not np.finfo(np.float32).tiny <= scale <= np.finfo(np.float32).max:
-        return Scale(1.0, 0)
-    zero_point = round(LOWEST - low / scale)
-    return Scale(scale, min(max(zero_point, LOWEST), HIGHEST))
+    scale, zero_point = affine(np.array([[low, high]]))
+    return Scale(float(scale[0]), int(zero_point[0]))
+
+
+def affine(ranges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`covering` of many finite ranges [n, 2] at once: scales (float32 values) and zero points."""
+    low, high = np.minimum(ranges[:, 0], 0.0), np.maximum(ranges[:, 1], 0.0)
+    limits = np.finfo(np.float32)
+    scale = (high / STEPS - low / STEPS).astype(np.float32).astype(np.float64)
+    usable = (scale >= limits.tiny) & (scale <= limits.max)
+    scale, low = np.where(usable, scale, 1.0), np.where(usable, low, float(LOWEST))
+    zero_point = np.rint(LOWEST - low / scale).astype(np.int64)
+    return scale, np.clip(zero_point, LOWEST, HIGHEST)
 
 
 def decibels(signal: float, noise: float) -> float | None:
