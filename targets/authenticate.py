@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from targets.deadline import Deadline
+from targets.deadline import Deadline, enforced
 from targets.errors import InventoryError, KeyRefused
 from targets.keys import AskPassphrase, Unusable, load, public_part
 from targets.openssh import SshSettings
@@ -43,12 +44,13 @@ def authenticate(
     only_key: Path | None,
     password: AskPassword | None,
     passphrase: AskPassphrase | None,
-    deadline: Deadline,
+    deadline: Callable[[], Deadline],
 ) -> None:
     """Log in, by keys and then, if a password may be asked for, by that.
 
-    only_key: no other is offered.  Raises KeyRefused with all that was tried, InventoryError if
-    `only_key` is not there.
+    only_key: no other is offered.  deadline: the one in force, later after each question to a
+    person.  Raises KeyRefused with all that was tried, InventoryError if `only_key` is not there,
+    DeadlineExceeded.
     """
     import paramiko
 
@@ -57,9 +59,10 @@ def authenticate(
             f"There is no key {only_key}.", hint="Correct `key` of this target in targets.toml."
         )
     tries = _Tries()
-    for label, key in _candidates(settings, only_key, passphrase, tries, deadline):
+    for label, key in _candidates(settings, only_key, passphrase, tries, deadline()):
         try:
-            still_wanted = transport.auth_publickey(settings.user, key)
+            with _in_time(transport, settings, deadline()):
+                still_wanted = transport.auth_publickey(settings.user, key)
         except paramiko.BadAuthenticationType as error:
             tries.unusable.append(f"keys (the server takes only {', '.join(error.allowed_types)})")
             break
@@ -73,12 +76,24 @@ def authenticate(
             return
         tries.refused.append(f"{label} (accepted, but {' and '.join(still_wanted)} is wanted too)")
         break
-    if password is None or not _by_password(transport, settings, password, tries):
+    if password is None or not _by_password(transport, settings, password, tries, deadline):
         raise _refused(settings, tries, hung_up=False)
 
 
+def _in_time(
+    transport: Transport, settings: SshSettings, deadline: Deadline
+) -> AbstractContextManager[None]:
+    awaited = f"the login on {settings.name}"
+    transport.auth_timeout = deadline.wait_s(awaited)
+    return enforced(deadline, awaited, transport.close)
+
+
 def _by_password(
-    transport: Transport, settings: SshSettings, ask: AskPassword, tries: _Tries
+    transport: Transport,
+    settings: SshSettings,
+    ask: AskPassword,
+    tries: _Tries,
+    deadline: Callable[[], Deadline],
 ) -> bool:
     import paramiko
 
@@ -86,7 +101,8 @@ def _by_password(
     if answer is None:
         return False
     try:
-        still_wanted = transport.auth_password(settings.user, answer)
+        with _in_time(transport, settings, deadline()):
+            still_wanted = transport.auth_password(settings.user, answer)
     except (paramiko.SSHException, OSError, EOFError) as error:
         tries.refused.append("the password")
         log.debug("%s refused the password: %s", settings.name, error)

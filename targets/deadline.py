@@ -40,6 +40,10 @@ class Deadline:
         step = Deadline.after(seconds)
         return step if step.ends_at_s < self.ends_at_s else self
 
+    def extended(self, seconds: float) -> Deadline:
+        """Later by `seconds`: for time that was not ours to spend, such as a person's answer."""
+        return Deadline(self.budget_s + seconds, self.ends_at_s + seconds)
+
     def wait_s(self, awaited: str) -> float:
         """Time left, for a call that takes a timeout.  Raises DeadlineExceeded if there is none."""
         remaining = self.remaining_s()

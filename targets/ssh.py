@@ -14,10 +14,11 @@ import contextlib
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from targets.addresses import parse_address
 from targets.authenticate import AskPassword, authenticate
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from targets.transport import Transport
 
 log = logging.getLogger(__name__)
+_Q = TypeVar("_Q")
+_A = TypeVar("_A")
 MAX_JUMPS = 8
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 # Less than this fits any SSH window, so writing it cannot wait for the program to read.
@@ -100,7 +103,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """No break was noticed yet."""
-        return self._transport.is_active()
+        return bool(self._transport.is_active())
 
     def close(self) -> None:
         """Hang up, the jumps too."""
@@ -294,30 +297,38 @@ class _Dialer:
         transport = self._negotiated(sock, settings, name, known.types(host, port))
         self.opened.callback(transport.close)
         seen = transport.get_remote_server_key()
-        # Asking takes as long as the person takes: no deadline runs meanwhile but ours.
         admit(
             known,
             host,
             port,
             HostKey(seen.get_name(), seen.asbytes()),
-            ask=self.trust.ask,
+            ask=self._unhurried(self.trust.ask),
             accept_new=self.trust.accept_new,
             record_in=self.target.known_hosts or config_dir() / "known_hosts",
         )
-        with (
-            enforced(self.deadline, f"the login on {name}", transport.close),
-            translated(name),
-        ):
-            transport.auth_timeout = self.deadline.remaining_s()
+        with translated(name):
             authenticate(
                 transport,
                 settings,
                 only_key=only_key,
-                password=self.trust.password,
-                passphrase=self.trust.passphrase,
-                deadline=self.deadline,
+                password=self._unhurried(self.trust.password),
+                passphrase=self._unhurried(self.trust.passphrase),
+                deadline=lambda: self.deadline,
             )
         return transport
+
+    def _unhurried(self, ask: Callable[[_Q], _A] | None) -> Callable[[_Q], _A] | None:
+        """A question to a person, whose time does not count."""
+
+        def unhurried(question: _Q) -> _A:
+            began_at_s = time.monotonic()
+            assert ask is not None
+            try:
+                return ask(question)
+            finally:
+                self.deadline = self.deadline.extended(time.monotonic() - began_at_s)
+
+        return None if ask is None else unhurried
 
     def _negotiated(
         self, sock: object, settings: SshSettings, name: str, key_types: list[str]

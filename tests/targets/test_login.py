@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -234,6 +235,23 @@ def test_an_installed_key_leaves_the_others_as_they_were(tmp_path: Path) -> None
             new = make_key(tmp_path / "new", comment="it's ours")
             install_key(connection, new, deadline=soon())
         assert (folder / "authorized_keys").read_text() == f"{old.line}\n{new.line}\n"
+
+
+def test_a_person_may_take_longer_than_the_deadline(tmp_path: Path) -> None:
+    with loopback.started(home=tmp_path / "home", password="raspberry") as target:
+        make_key(tmp_path / "unknown", comment="")
+        new = dataclasses.replace(
+            target, key=tmp_path / "unknown", known_hosts=tmp_path / "known_hosts"
+        )
+
+        def slowly(_: object) -> str:
+            time.sleep(3)
+            return "raspberry"
+
+        with connect(
+            new, deadline=Deadline.after(5), ask=lambda _: bool(slowly(_)), password=slowly
+        ) as connection:
+            assert connection.is_open
 
 
 def test_our_own_key_is_made_once_and_kept_private(own_settings: Path) -> None:
