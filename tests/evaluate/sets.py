@@ -78,7 +78,7 @@ def made(
         form="coco",
         source="made",
         images=tuple(Picture(n, Path(f"{n}.jpg"), 640, 640) for n in range(1, images + 1)),
-        categories=tuple(Category(n, f"class {n}") for n in range(1, categories + 1)),
+        categories=tuple(Category(n, f"thing {chr(64 + n)}") for n in range(1, categories + 1)),
         boxes=tuple(
             Box(n, image, category, x, y, w, h, area=w * h, crowd=n in crowds)
             for n, (image, category, x, y, w, h) in enumerate(truth, start=1)
