@@ -155,7 +155,7 @@ class RunFolder:
             raise ValueError(f"not a run key: {run_key!r}")
         with self._lock, _writing(self.path):
             attempts = self._manifest["runs"].setdefault(run_key, [])
-            attempts.append({"started": _now(), "meta": dataclasses.asdict(meta), "outcome": None})
+            attempts.append({"started": _now(), "meta": wire.plain(meta), "outcome": None})
             self._records(run_key, len(attempts)).touch()
             self._write()
 
@@ -172,7 +172,7 @@ class RunFolder:
         """Say how the run ended."""
         with self._lock, _writing(self.path):
             attempt = self._manifest["runs"][run_key][-1]
-            attempt["outcome"] = {**dataclasses.asdict(outcome), "ended": _now()}
+            attempt["outcome"] = {**wire.plain(outcome), "ended": _now()}
             self._write()
 
     def load(self) -> Recorded:

@@ -1,0 +1,225 @@
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from targets.agent import wire
+from tests.evaluate.sets import PEOPLE
+from tests.report.folders import create, dataset, keep, meta, records, three_runs
+from toolchain.errors import RunFolderError
+from toolchain.runs import Outcome, RunFolder
+
+CUT = Outcome(whole=False, reason="link lost")
+
+
+def line(record: object, seq: int = 0) -> bytes:
+    return wire.encode(record, seq, 1)
+
+
+def test_what_was_written_is_loaded_by_anyone_who_opens_the_folder(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run", dataset(tmp_path / "set"))
+    sent = records()
+    keep(folder, "float", meta(), sent)
+    loaded = RunFolder.open(tmp_path / "run").load()
+    [run] = loaded.runs
+    assert run.meta == meta()
+    assert [envelope.record for envelope in run.records] == sent
+    assert run.outcome == Outcome(whole=True)
+    assert run.whole
+    assert loaded.command == ("halfbyte", "run", "--bits", "4 8")
+    assert loaded.dataset is not None
+    assert len(loaded.dataset.boxes) == len(PEOPLE["annotations"])
+    assert sorted(loaded.examples) == [1, 2]
+
+
+def test_lines_are_on_the_disk_as_soon_as_they_came(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    folder.start("a", meta())
+    folder.append("a", line(wire.Hello()))
+    [run] = RunFolder.open(tmp_path).load().runs
+    assert len(run.records) == 1
+    assert run.outcome is None
+    assert not run.whole
+
+
+def test_a_run_that_the_host_never_ended_is_not_whole(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    keep(folder, "a", meta(), records(), outcome=None)
+    assert not folder.load().runs[0].whole
+
+
+def test_a_run_without_its_last_record_is_not_whole(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    keep(folder, "a", meta(), records()[:-1])
+    assert not folder.load().runs[0].whole
+
+
+def test_a_line_cut_off_by_a_crash_is_left_out_and_told(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    keep(folder, "a", meta(), records())
+    [path] = (tmp_path / "records").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    [run] = RunFolder.open(tmp_path).load().runs
+    assert run.torn
+    assert not run.whole
+    assert len(run.records) == len(records()) - 1
+
+
+def test_records_that_are_missing_in_between_are_counted(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    folder.start("a", meta())
+    for seq in (0, 1, 4):
+        folder.append("a", line(wire.Finished(), seq))
+    folder.finish("a", Outcome(whole=True))
+    [run] = folder.load().runs
+    assert run.missing == 2
+    assert not run.whole
+
+
+def test_records_of_a_later_version_are_passed_over_and_are_not_missing(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    folder.start("a", meta())
+    folder.append("a", b'{"seq":0,"monotonic_ns":1,"record":"aura"}')
+    folder.append("a", line(wire.Finished(), 1))
+    folder.finish("a", Outcome(whole=True))
+    [run] = folder.load().runs
+    assert run.whole
+    assert len(run.records) == 1
+
+
+def test_a_second_attempt_keeps_the_first_ones_records(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    keep(folder, "a", meta(), records()[:5], CUT)
+    keep(folder, "a", meta(), records())
+    assert folder.load().runs[0].whole
+    assert sorted(path.name for path in (tmp_path / "records").iterdir()) == [
+        "a.1.jsonl",
+        "a.2.jsonl",
+    ]
+
+
+def test_a_failed_attempt_does_not_hide_an_earlier_whole_one_that_was_asked_the_same(
+    tmp_path: Path,
+) -> None:
+    folder = create(tmp_path)
+    keep(folder, "a", meta(), records())
+    keep(folder, "a", meta(), records()[:5], CUT)
+    assert folder.load().runs[0].whole
+
+
+def test_an_earlier_whole_attempt_with_another_model_does_not_stand_in(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    keep(folder, "a", meta(sha256="1" * 64), records())
+    keep(folder, "a", meta(sha256="2" * 64), records()[:5], CUT)
+    [run] = folder.load().runs
+    assert run.meta.model.sha256 == "2" * 64
+    assert not run.whole
+
+
+def test_a_folder_that_holds_a_run_is_not_taken_again(tmp_path: Path) -> None:
+    create(tmp_path)
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        create(tmp_path)
+
+
+def test_several_boards_may_write_at_once(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    threads = [
+        threading.Thread(target=keep, args=(folder, f"board{n}", meta(), records()))
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    loaded = RunFolder.open(tmp_path).load()
+    assert len(loaded.runs) == 6
+    assert all(run.whole for run in loaded.runs)
+
+
+@pytest.mark.parametrize("key", ["", "../a", "a/b", ".hidden", "a b", "x" * 101])
+def test_a_key_that_is_no_file_name_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="run key"):
+        create(tmp_path).start(key, meta())
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        create(tmp_path / "file" / "run")
+
+
+def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"halfbyte.run"', '"something.else"', "its schema is not"),
+        ('"version": 1', '"version": 2', "of version 2"),
+        ('"threads": 2', '"threads": "2"', "settings.threads should be int"),
+        ('"threads": 2,', "", "settings.threads should be there"),
+        ('"file_bytes": 4000000', '"file_bytes": true', "file_bytes should be int"),
+        ('"names": [', '"names": [7, ', "names[0] should be str"),
+        ('"whole": true', '"whole": "yes"', "outcome.whole should be bool"),
+        ('"runs"', '"walks"', "runs is missing"),
+        ('"tiny"', '"tiny', "run.json: "),
+    ],
+)
+def test_a_damaged_manifest_is_told_with_its_field(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    keep(create(tmp_path), "a", meta(), records())
+    path = tmp_path / "run.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(RunFolderError) as caught:
+        RunFolder.open(tmp_path).load()
+    assert told in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"not json\n",
+        b'{"record": "timed"}\n',
+        b'{"seq":99,"monotonic_ns":1,"record":"timed","inference_ns":NaN}\n',
+        b'{"seq":0,"monotonic_ns":1,"record":"finished"}\n',
+    ],
+)
+def test_damaged_records_are_told_with_file_and_line(tmp_path: Path, bad: bytes) -> None:
+    keep(create(tmp_path), "a", meta(), records())
+    path = tmp_path / "records" / "a.1.jsonl"
+    path.write_bytes(path.read_bytes() + bad)
+    with pytest.raises(RunFolderError) as caught:
+        RunFolder.open(tmp_path).load()
+    assert caught.value.message.startswith(f"a.1.jsonl, line {len(records()) + 1}: ")
+
+
+def test_a_damaged_data_set_is_told(tmp_path: Path) -> None:
+    folder = three_runs(tmp_path)
+    (folder.path / "dataset.json").write_text('{"images": []}')
+    with pytest.raises(RunFolderError, match=r"dataset\.json"):
+        folder.load()
+
+
+def test_a_key_in_the_manifest_names_no_file_elsewhere(tmp_path: Path) -> None:
+    keep(create(tmp_path), "a", meta(), records())
+    path = tmp_path / "run.json"
+    manifest = json.loads(path.read_text())
+    manifest["runs"]["../../a"] = manifest["runs"].pop("a")
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(RunFolderError, match="misnamed"):
+        RunFolder.open(tmp_path).load()
+
+
+def test_one_line_is_one_record(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    folder.start("a", meta())
+    with pytest.raises(ValueError, match="one record"):
+        folder.append("a", line(wire.Hello()) + line(wire.Finished(), 1))
