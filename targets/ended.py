@@ -62,7 +62,8 @@ class Seen:
     phase: str = "starting"
     memory: Memory = field(default_factory=Memory)
     model_bytes: int | None = None
-    available_before_bytes: int | None = None
+    free_bytes: int | None = None  # before the model was loaded, within the limits set there
+    limit_bytes: int | None = None
     failed: Failed | None = None
     finished: bool = False
 
@@ -71,9 +72,12 @@ class Seen:
         self.records += 1
         record = envelope.record
         self.phase = _PHASES.get(type(record), self.phase)
+        if isinstance(record, Facts):
+            self.limit_bytes = record.memory_limit_bytes
         if isinstance(record, Loading):
             self.model_bytes = record.file_bytes
-            self.available_before_bytes = record.mem_available_bytes
+            known = [n for n in (record.mem_available_bytes, self.limit_bytes) if n is not None]
+            self.free_bytes = min(known, default=None)
         if isinstance(record, Loading | Sample | Peak):
             self.memory = record.memory
         elif isinstance(record, Loaded):
@@ -134,17 +138,11 @@ def _killed(seen: Seen, number: int, ended: Mapping[str, Any], done: Completed) 
     hwm = _whole(told.get("hwm_bytes")) or seen.memory.hwm_bytes
     kills = _whole(ended.get("oom_kills"))
     oom = None if kills is None else kills > 0
-    facts = [f"The agent on {seen.name} was killed (signal {number}) while {seen.phase}"]
-    if number == signal.SIGKILL:
-        facts[0] += {
-            True: " by the kernel's out-of-memory killer",
-            False: ", and not by the kernel for want of memory: somebody or a limit ended it",
-            None: ", probably by the kernel's out-of-memory killer",
-        }[oom]
+    facts = [_headline(seen, number, oom)]
     if rss is not None:
         facts.append(f"it held {_mib(rss)} just before" + (f", {_mib(hwm)} at most" if hwm else ""))
-    if seen.available_before_bytes is not None:
-        facts.append(f"{_mib(seen.available_before_bytes)} were free before it loaded")
+    if seen.free_bytes is not None:
+        facts.append(f"{_mib(seen.free_bytes)} were free before it loaded")
     if number == signal.SIGKILL and oom is False:
         advice = "Who ends processes there (kill, a service limit, a watchdog)? Then run again."
     elif number == signal.SIGKILL:
@@ -172,6 +170,18 @@ def _killed(seen: Seen, number: int, ended: Mapping[str, Any], done: Completed) 
         hwm_bytes=hwm,
         oom=oom,
     )
+
+
+def _headline(seen: Seen, number: int, oom: bool | None) -> str:
+    how = f"the agent on {seen.name} (signal {number}) while {seen.phase}"
+    if number == signal.SIGKILL and oom:
+        return f"The kernel's out-of-memory killer killed {how}"
+    passive = f"The agent on {seen.name} was killed (signal {number}) while {seen.phase}"
+    if number != signal.SIGKILL:
+        return passive
+    if oom is None:
+        return f"{passive}, probably by the kernel's out-of-memory killer"
+    return f"{passive}, and not by the kernel for want of memory"
 
 
 def _failed(seen: Seen, failed: Failed) -> HalfbyteError:

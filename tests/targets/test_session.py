@@ -1,0 +1,323 @@
+"""Whole runs: the real agent with a real model, in a real environment, over real SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from targets.agent.records import Detected, Facts, Finished, Hello, Loading, Timed
+from targets.agent.wire import Envelope
+from targets.deadline import Deadline
+from targets.errors import (
+    AgentFailed,
+    AgentKilled,
+    AgentMismatch,
+    BoardBusy,
+    HalfbyteError,
+    NoSpace,
+    RunIncomplete,
+)
+from targets.items import Item
+from targets.provision.environment import BoardPython, clean, provision
+from targets.session import run
+from targets.ssh import Connection, connect
+from targets.target import Target
+from targets.zipapp import build
+from tests.agent import small_models
+from tests.targets import conditions
+from toolchain.bundle import Bundle, Picture, Settings
+
+ENDLESS = Settings(head=small_models.HEAD, timed_runs=1_000_000, sample_period_s=0.05)
+
+
+def after(seconds: float = 120) -> Deadline:
+    return Deadline.after(seconds)
+
+
+def link(target: Target) -> Connection:
+    return connect(target, deadline=after(20))
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Item:
+    built = build(tmp_path_factory.mktemp("agent"))
+    return Item.of_file(built.path, sha256=built.sha256)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, agent: Item) -> Bundle:
+    """A small detector and three pictures, one with an awkward name."""
+    folder = tmp_path_factory.mktemp("bundle")
+    pictures = []
+    for index, name in enumerate(("søppel—1.jpg", "it's.png", "plain.png")):
+        cell = small_models.coloured_cell(index, index, index)
+        path = small_models.save_picture(folder / f"{index}.png", cell)
+        pictures.append(Picture(name, Item.of_file(path)))
+    model = Item.of_bytes(small_models.int8_detector())
+    settings = Settings(head=small_models.HEAD, warmup=1, timed_runs=3)
+    return Bundle(model, agent, tuple(pictures), settings)
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with conditions.board(tmp_path_factory.mktemp("noisy"), conditions.NOISE) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def board(noisy: Target) -> BoardPython:
+    with link(noisy) as connection:
+        return provision(connection, deadline=after(600))
+
+
+def endless(bundle: Bundle) -> Bundle:
+    return dataclasses.replace(bundle, settings=ENDLESS)
+
+
+def collect(envelopes: Iterator[Envelope]) -> tuple[list[Any], HalfbyteError | None]:
+    """The records, and the error at their end."""
+    records = []
+    try:
+        for envelope in envelopes:
+            records.append(envelope.record)
+    except HalfbyteError as error:
+        return records, error
+    return records, None
+
+
+def until(envelopes: Iterator[Envelope], kind: type) -> list[Any]:
+    records = []
+    for envelope in envelopes:
+        records.append(envelope.record)
+        if isinstance(envelope.record, kind):
+            return records
+    raise AssertionError(f"the run ended without {kind.__name__}")
+
+
+def hello(records: Sequence[Any]) -> Hello:
+    assert isinstance(records[0], Hello)
+    return records[0]
+
+
+def runs_still(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def gone(pid: int, within_s: float = 30) -> bool:
+    end = time.monotonic() + within_s
+    while runs_still(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not runs_still(pid)
+
+
+def test_a_run_tells_everything_in_order(noisy: Target, board: BoardPython, small: Bundle) -> None:
+    with link(noisy) as connection:
+        records = [e.record for e in run(connection, board, small, deadline=after())]
+        assert "disk: 81% full" in connection.noise
+    assert hello(records).agent_sha256 == small.agent.sha256
+    assert isinstance(records[-1], Finished)
+    detected = [record for record in records if isinstance(record, Detected)]
+    assert [record.image for record in detected] == ["søppel—1.jpg", "it's.png", "plain.png"]
+    assert all(record.detections for record in detected)
+    (facts,) = [record for record in records if isinstance(record, Facts)]
+    assert facts.runtime == board.runtime.named
+    assert facts.numpy == board.versions["numpy"]
+    assert facts.pillow == board.versions["PIL"]
+
+
+def test_nothing_of_a_run_stays_but_the_files_for_the_next(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with link(noisy) as connection:
+        for _ in run(connection, board, small, deadline=after()):
+            pass
+    root = Path(board.store.root)
+    assert list((root / "runs").iterdir()) == []
+    assert (root / "lock").read_bytes() == b""
+    assert {item.sha256 for item in small.items} <= {p.name for p in (root / "objects").iterdir()}
+
+
+def test_an_agent_that_was_changed_is_not_started(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with link(noisy) as connection:
+        for _ in run(connection, board, small, deadline=after()):
+            pass
+        lying = Path(board.store.path(small.agent.sha256))
+        data = bytearray(lying.read_bytes())
+        data[-1] ^= 1
+        lying.write_bytes(data)
+        records, error = collect(run(connection, board, small, deadline=after()))
+        assert records == []
+        assert isinstance(error, AgentMismatch)
+        assert "not the one that was sent" in error.message
+        assert collect(run(connection, board, small, deadline=after()))[1] is None
+
+
+def test_a_model_that_was_changed_is_not_measured(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with link(noisy) as connection:
+        for _ in run(connection, board, small, deadline=after()):
+            pass
+        lying = Path(board.store.path(small.model.sha256))
+        lying.write_bytes(bytes(small.model.size_bytes))
+        records, error = collect(run(connection, board, small, deadline=after()))
+        assert isinstance(error, AgentFailed)
+        assert not any(isinstance(record, Timed) for record in records)
+        assert collect(run(connection, board, small, deadline=after()))[1] is None
+
+
+def test_what_came_before_a_kill_is_kept_and_the_kill_is_explained(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with link(noisy) as connection:
+        envelopes = run(connection, board, endless(small), deadline=after())
+        before = until(envelopes, Timed)
+        os.kill(hello(before).pid, signal.SIGKILL)
+        rest, error = collect(envelopes)
+    assert isinstance(error, AgentKilled)
+    assert (error.signal, error.phase, error.oom) == (9, "timing", False)
+    assert error.rss_bytes
+    assert error.hwm_bytes
+    assert "killed (signal 9) while timing" in error.message
+    assert "MiB just before" in error.message
+    assert f"The {len(before) + len(rest)} records that came are kept" in error.hint
+
+
+def test_a_kill_of_all_there_is_leaves_an_explanation_too(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with link(noisy) as connection:
+        envelopes = run(connection, board, endless(small), deadline=after())
+        agent = hello(until(envelopes, Timed)).pid
+        supervisor = int(Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(supervisor, signal.SIGKILL)
+        _, error = collect(envelopes)
+    assert isinstance(error, AgentKilled)
+    assert error.oom is None
+    assert "probably by the kernel's out-of-memory killer" in error.message
+    assert gone(agent)
+
+
+def test_too_little_memory_is_told_as_such(
+    tmp_path: Path, small: Bundle, board: BoardPython
+) -> None:
+    """The kernel's own limit, below what the model needs: 200 MB for its input alone."""
+    model = small_models.float_detector(imgsz=(4096, 4096))
+    large = dataclasses.replace(small, model=Item.of_bytes(model))
+    with (
+        conditions.memory_limit(150 << 20) as limited,
+        conditions.board(Path(board.store.root).parent.parent, limited) as target,
+        link(target) as connection,
+    ):
+        records, error = collect(run(connection, board, large, deadline=after()))
+    assert isinstance(error, AgentKilled)
+    assert error.oom
+    assert "The kernel's out-of-memory killer killed the agent" in error.message
+    assert "fewer bits" in error.hint
+    assert error.rss_bytes is not None
+    assert error.rss_bytes > 20 << 20
+    assert "150 MiB were free before it loaded" in error.message
+    assert any(isinstance(record, Loading) for record in records)
+
+
+def test_a_second_run_waits_for_nobody_and_names_the_first(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with link(noisy) as one, link(noisy) as other:
+        envelopes = run(one, board, endless(small), deadline=after())
+        agent = hello(until(envelopes, Timed)).pid
+        _, error = collect(run(other, board, small, deadline=after()))
+        assert isinstance(error, BoardBusy)
+        assert f"@{os.uname().nodename}" in error.message
+        with pytest.raises(BoardBusy):
+            clean(other, deadline=after())
+        assert runs_still(agent)
+        envelopes.close()  # type: ignore[attr-defined]
+        assert gone(agent)
+        assert collect(run(other, board, small, deadline=after()))[1] is None
+
+
+def test_ctrl_c_ends_the_agent_on_the_board(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with link(noisy) as connection:
+        envelopes = run(connection, board, endless(small), deadline=after())
+        agent = hello(until(envelopes, Timed)).pid
+        with pytest.raises(KeyboardInterrupt):
+            envelopes.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+        assert gone(agent)
+        assert connection.is_open
+
+
+def test_a_link_that_breaks_leaves_the_records_and_no_agent(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    connection = link(noisy)
+    envelopes = run(connection, board, endless(small), deadline=after())
+    before = until(envelopes, Timed)
+    connection.abort()
+    _, error = collect(envelopes)
+    assert isinstance(error, RunIncomplete)
+    assert "is not whole" in error.message
+    assert "records that came are kept" in error.hint
+    assert gone(hello(before).pid)
+
+
+def test_silence_has_an_end(noisy: Target, board: BoardPython, small: Bundle) -> None:
+    with link(noisy) as connection:
+        envelopes = run(connection, board, endless(small), stall_s=1.5, deadline=after())
+        agent = hello(until(envelopes, Timed)).pid
+        os.kill(agent, signal.SIGSTOP)
+        _, error = collect(envelopes)
+    assert isinstance(error, RunIncomplete)
+    assert "Waited 1.5 s for the next record" in error.message
+    assert gone(agent)
+
+
+def test_a_model_that_the_runtime_refuses_is_named(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    broken = dataclasses.replace(small, model=Item.of_bytes(small_models.unknown_operator()))
+    with link(noisy) as connection:
+        _, error = collect(run(connection, board, broken, deadline=after()))
+    assert isinstance(error, AgentFailed)
+    assert "loading the model" in error.message
+
+
+def test_a_plan_that_the_agent_refuses_is_no_run(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    odd = dataclasses.replace(small, settings=Settings(threads=0))
+    with link(noisy) as connection:
+        _, error = collect(run(connection, board, odd, deadline=after()))
+    assert isinstance(error, AgentFailed)
+    assert "threads" in error.message
+
+
+def test_lack_of_room_for_the_files_is_named_before_they_are_sent(
+    tmp_path: Path, board: BoardPython, small: Bundle
+) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    store = dataclasses.replace(board.store, root=str(place))
+    (place / "objects").mkdir()
+    big = dataclasses.replace(small, model=Item.of_bytes(bytes(12 << 20)))
+    full = f"{conditions.small_file_system(place)}\nmkdir -p '{place}/objects'"
+    with conditions.board(tmp_path, full) as target, link(target) as connection:
+        there = dataclasses.replace(board, store=store)
+        records, error = collect(run(connection, there, big, deadline=after()))
+    assert records == []
+    assert isinstance(error, NoSpace)
+    assert str(place) in error.message
