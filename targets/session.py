@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from targets.agent.plan import Plan
+from targets.agent.records import Facts
 from targets.agent.wire import Envelope
 from targets.deadline import Deadline
 from targets.ended import Seen, error_of, supervisor_words
@@ -83,7 +84,7 @@ def run(
     send(connection, job.items, store=board.store, deadline=deadline, progress=progress)
     marker = f"halfbyte-{secrets.token_hex(8)}"
     plan = job.plan(board.store.path, marker).to_json()
-    with _started(connection, board, job.agent, plan, deadline) as (process, mark):
+    with _started(connection, board, job.agent, ["run"], plan, deadline) as (process, mark):
         seen = Seen(connection.name)
         try:
             stream = Stream(marker)
@@ -109,9 +110,34 @@ def run(
     raise error_at_end
 
 
+def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: Deadline) -> Facts:
+    """What the agent says of the board, without a run.
+
+    Raises BoardBusy while one is on, AgentMismatch, AgentKilled, RunIncomplete, LinkLost,
+    DeadlineExceeded.
+    """
+    send(connection, [agent], store=board.store, deadline=deadline)
+    marker, seen = f"halfbyte-{secrets.token_hex(8)}", Seen(connection.name)
+    arguments = ["facts", "--marker", marker]
+    with _started(connection, board, agent, arguments, b"", deadline) as (process, mark):
+        lines = process.lines(limit=LINE_LIMIT_BYTES, stall_s=START_S, deadline=deadline)
+        for envelope in Stream(marker).read(lines):
+            if isinstance(envelope.record, Facts):
+                return envelope.record
+        done = process.wait(deadline=deadline.sooner(END_S))
+    raise error_of(seen, supervisor_words(done.stderr, mark), done) or RunIncomplete(
+        f"The agent on {connection.name} said nothing.", hint="Run `halfbyte target check`."
+    )
+
+
 @contextlib.contextmanager
 def _started(
-    connection: Connection, board: BoardPython, agent: Item, plan: bytes, deadline: Deadline
+    connection: Connection,
+    board: BoardPython,
+    agent: Item,
+    arguments: list[str],
+    plan: bytes,
+    deadline: Deadline,
 ) -> Iterator[tuple[Process, str]]:
     mark = f"halfbyte-{secrets.token_hex(8)}:"
     request = {
@@ -120,7 +146,7 @@ def _started(
         "run": f"{board.store.root}/runs/{secrets.token_hex(8)}",
         "agent": board.store.path(agent.sha256),
         "agent_sha256": agent.sha256,
-        "arguments": ["run"],
+        "arguments": arguments,
         "path": list(board.path),
         "plan_bytes": len(plan),
         "holder": _holder(),

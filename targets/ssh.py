@@ -203,6 +203,23 @@ class Connection:
         with contextlib.suppress(HalfbyteError):
             self.run(script, str(pid), deadline=Deadline.after(5))
 
+    def offers_subsystem(self, name: str, *, deadline: Deadline) -> bool:
+        """Whether the server starts that subsystem ("sftp").  Raises LinkLost, DeadlineExceeded."""
+        import paramiko
+
+        awaited = f"{self.name} to say whether it has {name}"
+        with enforced(deadline, awaited, self.abort), self.translated():
+            channel = self._transport.open_session(timeout=deadline.remaining_s())
+            try:
+                channel.invoke_subsystem(name)
+            except paramiko.SSHException:
+                if self.lost() is not None:
+                    raise
+                return False
+            finally:
+                channel.close()
+        return True
+
     def _note(self, noise: str) -> None:
         if noise and not self.noise:
             self.noise = noise

@@ -88,17 +88,27 @@ def provision(
     Raises NoPython, NoRuntime, NoSpace (before anything is sent), CorruptUpload, FetchError,
     LinkLost, DeadlineExceeded, CommandFailed.
     """
+    board, seen = look(connection, deadline=deadline)
+    if board.versions:
+        return board
+    log.info("%s: %s, %s", connection.name, board.interpreter.named, board.runtime.named)
+    wanted = parcels(board.runtime.wheels, wheelhouse=wheelhouse, progress=progress)
+    _check_room(connection.name, wanted, seen)
+    return _make(connection, board, wanted, deadline, progress)
+
+
+def look(connection: Connection, *, deadline: Deadline) -> tuple[BoardPython, dict[str, Any]]:
+    """What would be made, with `versions` if it is there and whole; and the room there.
+
+    The room: "free_bytes" and "free_inodes" (or None) of the file system "mount".
+    Raises NoPython, NoRuntime, NoSpace, LinkLost, DeadlineExceeded, CommandFailed.
+    """
     interpreter, runtime = _chosen(connection, deadline)
     store = open_store(connection, deadline=deadline)
     key = environment_key(interpreter, runtime)
     board = BoardPython(interpreter, runtime, store, key, {}, 0, made=False)
     seen = _tell(connection, board, {"do": "look"}, deadline.sooner(QUESTION_S))
-    if seen.get("stamp"):
-        return _with_stamp(board, seen["stamp"])
-    log.info("%s: %s, %s", connection.name, interpreter.named, runtime.named)
-    wanted = parcels(runtime.wheels, wheelhouse=wheelhouse, progress=progress)
-    _check_room(connection.name, wanted, seen)
-    return _make(connection, board, wanted, deadline, progress)
+    return (_with_stamp(board, seen["stamp"]) if seen.get("stamp") else board), seen
 
 
 def ask(connection: Connection, *, deadline: Deadline) -> Answers:
