@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -71,19 +72,24 @@ def convert(
         }
         log = Path(folder) / "stderr.txt"
         with progress.task("convert to TFLite", total=len(STAGES), unit="stages") as task:
-            done, code = _run(request, Path(folder), log, time_limit_s, task)
-        if done is None or not tflite.is_file():
-            raise _failed(code, log, time_limit_s)
-    return Converted(rss_peak_bytes=int(done["rss_peak_bytes"]))
+            ended = _run(request, Path(folder), log, time_limit_s, task)
+        if "done" not in ended.said or not tflite.is_file():
+            raise _failed(ended, log, time_limit_s)
+    return Converted(rss_peak_bytes=int(ended.said["done"]["rss_peak_bytes"]))
 
 
-class _OutOfTime(int):
-    """The exit code of a process that we ended."""
+@dataclasses.dataclass(frozen=True)
+class _Ended:
+    """said: all records of the worker, the later value of a key kept.  late: we ended it."""
+
+    said: dict[str, Any]
+    code: int
+    late: bool
 
 
 def _run(
     request: dict[str, Any], folder: Path, log: Path, time_limit_s: float, task: Task
-) -> tuple[dict[str, Any] | None, int]:
+) -> _Ended:
     path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": path, "TMPDIR": str(folder)}
     with (
@@ -93,6 +99,7 @@ def _run(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            bufsize=0,
             cwd=folder,
             env=environment,
             start_new_session=True,  # Ctrl-C is ours to handle
@@ -109,53 +116,49 @@ def _run(
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-            done = _follow(process.stdout, task)
+            with contextlib.suppress(BrokenPipeError):  # it died already; its status says of what
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+            said = _follow(process.stdout, task)
             code = process.wait()
         finally:
             timer.cancel()
             process.kill()
-    return done, _OutOfTime(code) if late.is_set() else code
+    return _Ended(said, code, late.is_set())
 
 
-def _follow(lines: Iterable[bytes], task: Task) -> dict[str, Any] | None:
-    """Shows each stage; what the worker said when it was done."""
-    done = None
-    begun = False
+def _follow(lines: Iterable[bytes], task: Task) -> dict[str, Any]:
+    """Shows each stage as it begins; all that the worker said."""
+    said: dict[str, Any] = {}
     for line in lines:
         record = json.loads(line)
-        if "stage" in record:
-            if begun:
-                task.advance()
-            task.note(str(record["stage"]))
-            begun = True
-        if "done" in record:
+        if "failed" not in record and "stage" in said:
             task.advance()
-            done = record["done"]
-    return done
+        if "stage" in record:
+            task.note(str(record["stage"]))
+        said.update(record)
+    return said
 
 
-def _failed(code: int, log: Path, time_limit_s: float) -> ConversionFailed:
+def _failed(ended: _Ended, log: Path, time_limit_s: float) -> ConversionFailed:
     text = log.read_bytes()[-8192:].decode("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.strip()]
     tail = "\n".join(lines[-20:])
     _log.info("the worker's last words:\n%s", tail)
-    if isinstance(code, _OutOfTime):
+    if ended.late:
         return ConversionFailed(
             f"the conversion did not end within {time_limit_s:.0f} s",
             hint="Run it again on a machine that is less busy.",
             stderr_tail=tail,
         )
-    if code == -signal.SIGKILL:
+    if ended.code == -signal.SIGKILL:
         return ConversionFailed(
             "the converting process was killed (signal 9), most likely for want of memory",
             hint="A YOLOv7 needs 3.5 GB for it: close other programs, or convert elsewhere.",
             stderr_tail=tail,
         )
-    reason = lines[-1].strip()[:300] if lines else f"exit status {code}"
+    reason = str(ended.said.get("failed") or f"exit status {ended.code}").splitlines()[0]
     return ConversionFailed(
-        f"onnx2tf failed: {reason}",
+        f"onnx2tf failed while {ended.said.get('stage', 'starting')}: {reason[:200]}",
         hint="Run again with --verbose for all that it printed, and report it with the model.",
         stderr_tail=tail,
     )
