@@ -151,6 +151,13 @@ def test_other_float_types_are_read(dtype: torch.dtype, tmp_path: Path) -> None:
     )
 
 
+def test_tensors_may_lie_in_any_order_in_their_storage(tmp_path: Path, small_file: Path) -> None:
+    model = authors.small().to(memory_format=torch.channels_last)
+    assert not model.model[4].conv.weight.is_contiguous()
+    path = authors.save(tmp_path / "last.pt", {"model": model})
+    assert_same_weights(load_detector(path), load_detector(small_file))
+
+
 OLD_FORM = pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
 
 

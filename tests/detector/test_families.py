@@ -170,6 +170,16 @@ def test_a_model_that_ends_in_no_head_is_no_detector(tmp_path: Path) -> None:
         load_detector(authors.save(tmp_path / "linear.pt", tensors))
 
 
+def test_a_head_of_the_same_name_without_anchors_is_refused(tmp_path: Path) -> None:
+    """YOLOv9 calls its head Detect too."""
+    model = authors.small()
+    head = model.model[-1]
+    head.cv2 = head.m
+    del head.m
+    with pytest.raises(UnsupportedFamily, match="YOLOv9"):
+        load_detector(authors.save(tmp_path / "v9.pt", model))
+
+
 # --- labels
 
 

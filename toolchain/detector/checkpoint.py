@@ -120,7 +120,12 @@ def _run_child(
             f"limits of {limit_s} s and {limit_bytes >> 20} MiB allow.",
             hint=_HINT_DAMAGED,
         )
-    if b"MemoryError" in done.stderr or b"No space left" in done.stderr:
+    if b"No space left" in done.stderr:
+        raise CheckpointError(
+            f"There is no room in {folder.parent} for the weights of {path}.",
+            hint="Free some space there, or set TMPDIR to a folder with more.",
+        )
+    if b"MemoryError" in done.stderr:
         raise _refusal(path, {"memory": True}, limit_bytes)
     last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
     raise CheckpointError(

@@ -65,7 +65,9 @@ def refuse_other_heads(head: Module, layers: list[Module]) -> None:
             f"The checkpoint ends in a {printable(head.kind)}, not in a detection head.",
             hint=SUPPORTED,
         )
-    levels = len(parts(parts(head)["m"])) if "m" in parts(head) else LEVELS
+    if "m" not in parts(head):
+        raise _unsupported("of a family without anchors, such as YOLOv9", head.kind)
+    levels = len(parts(parts(head)["m"]))
     if levels != LEVELS:
         family = "YOLOv7-w6, e6, d6 or e6e" if class_name(layers[0]) == "ReOrg" else "YOLOv5 P6"
         if levels < LEVELS:

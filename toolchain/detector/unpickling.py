@@ -136,9 +136,11 @@ class RestrictedUnpickler(pickle.Unpickler):
             return self._class(module, name)
         raise RefusedName(f"{module}.{name}")
 
-    def persistent_load(self, pid: Any) -> Storage:
-        """The storage that a record of torch.save points at."""
+    def persistent_load(self, pid: Any) -> Storage | type[StandIn]:
+        """The storage that a record of torch.save points at; before torch 1.6 also a class."""
         match pid:
+            case ("module", type() as cls, *_) if issubclass(cls, StandIn):
+                return cls
             case ("storage", str(dtype), str(key), _, int(numbers), *rest) if (
                 dtype in ITEM_BYTES and numbers >= 0 and rest in ([], [None])
             ):
