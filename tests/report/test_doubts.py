@@ -80,7 +80,7 @@ SHOWN_BY_RECORDS = {
     ),
     "other-images": (
         records({1: perfect(1)}),
-        "finished 1 images and the float model 2: AP lost and agreement are over the 1",
+        "finished 1 image and the float model 2: AP lost and agreement are over the 1",
     ),
     "not-timed": (records(times_ms=[]), "was not timed"),
 }
@@ -104,6 +104,10 @@ def test_a_board_that_is_emulated_by_the_inventorys_word_is_doubted(tmp_path: Pa
 
 def test_without_the_float_model_what_was_lost_is_unknown(tmp_path: Path) -> None:
     assert "no-float" in doubts(tmp_path, asked=changed(name="barn"))
+
+
+def test_a_model_that_was_not_made_here_misses_no_float_model(tmp_path: Path) -> None:
+    assert "no-float" not in doubts(tmp_path, asked=meta(None, None, weights="theirs"))
 
 
 def test_a_partial_run_says_how_far_it_came_and_why(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def _evaluator(dataset: Dataset, detections: Detections) -> Any:
     ]
     truth = _coco(dataset, [_annotation(box) for box in dataset.boxes])
     evaluator = COCOeval(truth, _coco(dataset, annotations), iouType="bbox")
-    evaluator.params.maxDets = [1, 10, MAX_DETECTIONS]
+    evaluator.params.maxDets = [MAX_DETECTIONS]
     return evaluator
 
 

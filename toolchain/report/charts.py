@@ -17,6 +17,7 @@ from toolchain.report.figures import Latency
 
 WIDTH = 380
 _LEFT, _RIGHT = 40, 14
+_MOST_LETTERS = 24  # of a name beside figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ def plane(points: Sequence[Point], *, x_label: str, y_label: str) -> Markup:
     parts = [_grid_y(ys), _grid_x(xs, height - bottom)]
     parts += [_text(_LEFT - 30, 14, y_label, "axis"), _middle(height - 6, x_label)]
     parts += [_point(point, xs, ys) for point in points]
+    parts += _names([(xs(p.x), ys(p.y), p.name) for p in points])
     return _svg(height, parts, f"{y_label} over {x_label}")
 
 
@@ -142,11 +144,39 @@ def _point(point: Point, xs: _Scale, ys: _Scale) -> Markup:
     parts.append(
         Markup('<circle class="s{}" cx="{}" cy="{}" r="5.5"/>').format(point.series, _n(x), _n(y))
     )
-    late = x > WIDTH * 0.7
-    parts.append(
-        _text(x - 10 if late else x + 10, y + 4, point.name, "name", "end" if late else "start")
-    )
     return Markup("").join(parts)
+
+
+def _names(points: Sequence[tuple[float, float, str]]) -> list[Markup]:
+    """Names beside their points, where they cover neither a point nor another name."""
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y, _ in points]
+    parts = []
+    for x, y, name in points:
+        wide = 6.6 * len(_short(name))
+        places = [  # right, left, above, below: where the text starts, and its line
+            (x + 10, y + 4), (x - 10 - wide, y + 4), (x - wide / 2, y - 12), (x - wide / 2, y + 20)
+        ]  # fmt: skip
+        boxes = [(left, line - 10, left + wide, line + 2) for left, line in places]
+        free = [
+            index
+            for index, box in enumerate(boxes)
+            if box[0] >= _LEFT and box[2] <= WIDTH and not any(_overlap(box, t) for t in taken)
+        ]
+        chosen = free[0] if free else 0
+        taken.append(boxes[chosen])
+        anchor = ("start", "end", "middle", "middle")[chosen]
+        at = (x + 10, x - 10, x, x)[chosen]
+        parts.append(_text(at, places[chosen][1], name, "name", anchor))
+    return parts
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _short(words: str) -> str:
+    words = text.clean(words)
+    return words if len(words) <= _MOST_LETTERS else words[: _MOST_LETTERS - 1] + "…"
 
 
 def _histogram(row: Times, y: float, bins: int) -> Markup:
@@ -230,7 +260,7 @@ def _path(kind: str, outline: str) -> Markup:
 
 def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> Markup:
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        kind, _n(x), _n(y), anchor, text.clean(words)
+        kind, _n(x), _n(y), anchor, _short(words) if kind == "name" else text.clean(words)
     )
 
 

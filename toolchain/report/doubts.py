@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from targets.agent import wire
 from toolchain.report.figures import DatasetFigures, Doubt, RunFigures
+from toolchain.report.text import signed
 from toolchain.runs import Run
 
 FEW_IMAGES = 100
@@ -103,7 +104,7 @@ def _of_accuracy(figures: RunFigures, reference: RunFigures | None) -> Iterator[
             f"{_count(calibration.scored_too, 'calibration image')} also scored: accuracy looks "
             "better than it is.",
         )
-    if figures.is_float:
+    if figures.is_float or figures.model.recipe is None:
         return
     if reference is None:
         yield Doubt(
@@ -114,7 +115,7 @@ def _of_accuracy(figures: RunFigures, reference: RunFigures | None) -> Iterator[
     elif 0 < accuracy.agreement_images < max(figures.images_done, reference.images_done):
         yield Doubt(
             "other-images",
-            f"It finished {figures.images_done} images and the float model "
+            f"It finished {_count(figures.images_done, 'image')} and the float model "
             f"{reference.images_done}: AP lost and agreement are over the "
             f"{accuracy.agreement_images} that both finished, AP over its own.",
         )
@@ -122,8 +123,8 @@ def _of_accuracy(figures: RunFigures, reference: RunFigures | None) -> Iterator[
     if interval is not None and interval[0] <= 0 <= interval[1]:
         yield Doubt(
             "lost-within-noise",
-            f"AP lost lies between {interval[0]:+.1f} and {interval[1]:+.1f} points (95 %): these "
-            "images cannot tell it from none.",
+            f"AP lost lies between {signed(interval[0])} and {signed(interval[1])} points (95 %): "
+            "these images cannot tell it from none.",
             "note",
         )
 

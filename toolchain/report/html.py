@@ -49,6 +49,7 @@ class HtmlWriter:
             "size": text.size,
             "interval": text.interval,
             "name": text.name_of,
+            "name_among": text.name_among,
             "counted": text.counted,
             "day": text.day,
         }
@@ -136,17 +137,15 @@ def _tags(doubt: Doubt, report: Report) -> list[str]:
     concerned = [run for run in report.runs if run.key in doubt.runs]
     if len(concerned) == len(report.runs):
         return []
-    targets = {run.target.name for run in report.runs}
-    return [
-        text.name_of(run) + (f" on {text.clean(run.target.name)}" if len(targets) > 1 else "")
-        for run in concerned
-    ]
+    return [text.name_among(run, report.runs) for run in concerned]
 
 
 def _charts(runs: Sequence[RunFigures]) -> Iterator[tuple[str, str, Markup]]:
     """Title, what to read in it, and the chart."""
     numbered = [(run, index % 6, text.name_of(run)) for index, run in enumerate(runs)]
-    if len(points := [p for item in numbered if (p := _point(*item))]) > 1:
+    scored = next((run.accuracy.images for run in runs if run.is_float), runs[0].accuracy.images)
+    comparable = [item for item in numbered if item[0].accuracy.images == scored]
+    if len(points := [p for item in comparable if (p := _point(*item))]) > 1:
         yield (
             "Accuracy and size",
             "Up and to the left is better. Whiskers: the float model's AP less the interval lost.",

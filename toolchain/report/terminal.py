@@ -96,7 +96,7 @@ class TerminalWriter:
         for doubt in report.doubts:
             style = "yellow" if doubt.level == "warning" else "dim"
             mark = "!" if doubt.level == "warning" else "·"
-            names = [text.name_of(run) for run in report.runs if run.key in doubt.runs]
+            names = [text.name_among(r, report.runs) for r in report.runs if r.key in doubt.runs]
             every = not names or len(names) == len(report.runs)
             words = text.clean(doubt.text) + ("" if every else f" [{', '.join(names)}]")
             yield Text(f"{mark} {words}", style)

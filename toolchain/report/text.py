@@ -86,9 +86,19 @@ def interval(bounds: tuple[float, float] | None) -> str:
 def name_of(run: RunFigures) -> str:
     """What a run is called beside others of the same weights: its recipe."""
     model = run.model
-    if model.recipe == "float32" or model.bits is None:
+    if model.recipe is None or model.recipe == "float32" or model.bits is None:
         return clean(model.recipe or model.weights)
-    return clean(f"int{model.bits} {model.recipe}" if model.recipe else f"int{model.bits}")
+    return clean(f"int{model.bits} {model.recipe}")
+
+
+def name_among(run: RunFigures, runs: Sequence[RunFigures]) -> str:
+    """The same with weights and target where they differ among `runs`."""
+    words = [name_of(run)]
+    if len({other.model.weights for other in runs}) > 1 and run.model.recipe is not None:
+        words.insert(0, clean(run.model.weights))
+    if len({other.target.name for other in runs}) > 1:
+        words.append(f"on {clean(run.target.name)}")
+    return " ".join(words)
 
 
 def day(stamp: str) -> str:
