@@ -29,7 +29,6 @@ from targets.errors import (
     AgentFailed,
     AgentKilled,
     AgentMismatch,
-    BoardBusy,
     CommandFailed,
     HalfbyteError,
     NoRuntime,
@@ -37,6 +36,7 @@ from targets.errors import (
     RunIncomplete,
 )
 from targets.process import Completed
+from targets.provision.refusals import busy
 
 _ENOSPC = 28
 _PHASES: dict[type, str] = {
@@ -206,7 +206,7 @@ def _not_started(name: str, words: Mapping[str, Any]) -> HalfbyteError:
     detail = str(words.get("detail") or words.get("problem"))
     match words.get("problem"):
         case "busy":
-            return _busy(name, str(words.get("holder")))
+            return busy(name, str(words.get("holder")))
         case "agent-mismatch":
             return AgentMismatch(
                 f"The agent on {name} is not the one that was sent: {detail}. It was not started.",
@@ -221,21 +221,6 @@ def _not_started(name: str, words: Mapping[str, Any]) -> HalfbyteError:
     return CommandFailed(
         f"The agent on {name} could not be started: {detail}.",
         hint="The words after the colon are the board's own.",
-    )
-
-
-def _busy(name: str, text: str) -> BoardBusy:
-    """Names who holds the lock, as far as the board says."""
-    try:
-        holder = json.loads(text)
-        pid, who = int(holder["pid"]), f"{holder['user']}@{holder['host']}"
-        since = str(holder["since"])
-    except (ValueError, KeyError, TypeError):
-        return BoardBusy(f"{name} is busy with another run.", hint="Wait for its end.")
-    return BoardBusy(
-        f"{name} is busy with a run of {who[:100]} since {since[:40]}.",
-        hint=f"Two runs at once would spoil each other's figures. Wait, or end process {pid} "
-        "there (`kill`).",
     )
 
 

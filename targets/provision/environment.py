@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from targets.deadline import Deadline
-from targets.errors import BoardBusy, CommandFailed, CorruptUpload, NoPython, NoRuntime, NoSpace
+from targets.errors import CommandFailed, CorruptUpload, NoPython, NoSpace
 from targets.progress import SILENT, Progress
 from targets.provision import interpreter as interpreters
 from targets.provision import on_board
 from targets.provision.catalogue import catalogue
 from targets.provision.choose import RuntimeSet, choose_best
 from targets.provision.interpreter import Answers, Interpreter
+from targets.provision.refusals import refusal
 from targets.provision.wheels import Parcel, parcels
 from targets.ssh import Connection
 from targets.transfer import Store, open_store, send
@@ -107,7 +108,8 @@ def look(connection: Connection, *, deadline: Deadline) -> tuple[BoardPython, di
     store = open_store(connection, deadline=deadline)
     key = environment_key(interpreter, runtime)
     board = BoardPython(interpreter, runtime, store, key, {}, 0, made=False)
-    seen = _tell(connection, board, {"do": "look"}, deadline.sooner(QUESTION_S))
+    request = {"do": "look", "root": store.root, "key": key}
+    seen = _tell(connection, board.python, request, deadline.sooner(QUESTION_S))
     return (_with_stamp(board, seen["stamp"]) if seen.get("stamp") else board), seen
 
 
@@ -131,11 +133,14 @@ def clean(connection: Connection, *, deadline: Deadline) -> int:
 
     Raises NoPython, BoardBusy while a run is on, LinkLost, DeadlineExceeded, CommandFailed.
     """
-    interpreter, runtime = _chosen(connection, deadline)
     store = open_store(connection, deadline=deadline)
-    board = BoardPython(interpreter, runtime, store, "", {}, 0, made=False)
-    told = _tell(connection, board, {"do": "clean", "ours": list(OURS)}, deadline)
-    return int(told["removed_bytes"])
+    if store.python is None:
+        raise NoPython(
+            f"{connection.name} has no Python to clean up with.",
+            hint=f"Remove {store.root} there by hand.",
+        )
+    request = {"do": "clean", "root": store.root, "ours": list(OURS)}
+    return int(_tell(connection, store.python, request, deadline)["removed_bytes"])
 
 
 def _chosen(connection: Connection, deadline: Deadline) -> tuple[Interpreter, RuntimeSet]:
@@ -170,6 +175,9 @@ def _make(
 ) -> BoardPython:
     request = {
         "do": "make",
+        "root": board.store.root,
+        "key": board.key,
+        "runtime": board.runtime.named,
         "wheels": [
             {
                 "name": parcel.name,
@@ -193,7 +201,7 @@ def _make(
         sent_bytes += sent.bytes_sent
         with progress.task(f"Unpacking on {connection.name}"):
             try:
-                told = _tell(connection, board, request, deadline)
+                told = _tell(connection, board.python, request, deadline)
             except CorruptUpload as error:
                 # A file that lay in the store was changed there: send it anew, once.
                 if last_try:
@@ -233,11 +241,10 @@ def _board_folders(runtime: RuntimeSet) -> tuple[str, ...]:
 
 
 def _tell(
-    connection: Connection, board: BoardPython, request: Mapping[str, Any], deadline: Deadline
+    connection: Connection, python: str, request: Mapping[str, Any], deadline: Deadline
 ) -> dict[str, Any]:
     """What the program on the board answers; its refusals become errors of ours."""
-    asked = {"root": board.store.root, "key": board.key, **request}
-    words, stdin = on_board.invocation("environment", board.python, asked)
+    words, stdin = on_board.invocation("environment", python, request)
     done = connection.run(words, stdin=stdin, deadline=deadline)
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
@@ -245,60 +252,10 @@ def _tell(
             raise TypeError
     except (ValueError, IndexError, TypeError):
         raise CommandFailed(
-            f"{board.python} on {connection.name} did not answer ({done.how})"
+            f"{python} on {connection.name} did not answer ({done.how})"
             + (f": {done.complaint}" if done.complaint else "."),
             hint="Does this interpreter start there by hand?",
         ) from None
     if "problem" in answer:
-        raise _refusal(connection.name, board, answer)
+        raise refusal(connection.name, answer)
     return answer
-
-
-def _refusal(name: str, board: BoardPython, answer: Mapping[str, Any]) -> Exception:
-    detail = str(answer.get("detail") or "")
-    match answer["problem"]:
-        case "corrupt":
-            return CorruptUpload(
-                f"{answer['path']} on {name} is not what was sent.",
-                hint="Try again; if it happens again, check the board's storage and memory.",
-            )
-        case "no-space":
-            return NoSpace(
-                f"{name} ran out of room on {answer['mount']} while unpacking.",
-                hint="Remove files there, or set `root` of this target to another file system.",
-            )
-        case "bad-wheel":
-            return NoRuntime(
-                f"{answer['wheel']} was not unpacked: {detail}.",
-                hint="This wheel is not plain enough; set `runtime` of this target to another.",
-            )
-        case "import-failed":
-            return _import_failed(name, board, detail, answer.get("signal"))
-        case "busy":
-            return BoardBusy(
-                f"{name} is busy with a run: {answer.get('holder')}.",
-                hint="Wait for its end, then try again.",
-            )
-    return CommandFailed(
-        f"{name} could not do it: {detail or answer['problem']}.",
-        hint="The words after the colon are the board's own.",
-    )
-
-
-def _import_failed(name: str, board: BoardPython, detail: str, signal: int | None) -> NoRuntime:
-    words = detail.strip().splitlines()[-1:] or ["no reason given"]
-    how = f"signal {signal} ended it" if signal else words[0]
-    message = f"{board.runtime.named} does not start on {name}: {how}."
-    if "libstdc++" in detail:
-        return NoRuntime(message, hint="Install it on the board: sudo apt install libstdc++6")
-    if signal == 4:
-        return NoRuntime(
-            message,
-            hint="The processor lacks instructions that this build uses; set `runtime` of this "
-            "target to another (ai-edge-litert, tflite-runtime).",
-        )
-    if signal == 9:
-        return NoRuntime(message, hint="The board is short of memory: end other programs there.")
-    return NoRuntime(
-        message, hint="Set `python` or `runtime` of this target to another that the board has."
-    )

@@ -112,7 +112,7 @@ def build(asked: Dict[str, Any], part: str) -> Dict[str, Any]:
     files: Dict[str, List[Any]] = {}
     for wheel in asked["wheels"]:
         unpack(wheel, part, files)
-    versions = imported([part] + asked["board_folders"], asked["imports"], asked["root"])
+    versions = imported(part, asked)
     stamp = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -198,10 +198,11 @@ def write(
     files[name] = [info.file_size, digest.hexdigest()]
 
 
-def imported(path: List[str], names: List[str], root: str) -> Dict[str, Optional[str]]:
+def imported(part: str, asked: Dict[str, Any]) -> Dict[str, Optional[str]]:
     """The versions of the modules, imported as a run will do it."""
+    path, names = [part] + asked["board_folders"], asked["imports"]
     command = [sys.executable, "-I", "-S", "-c", _TRY, json.dumps(path), json.dumps(names)]
-    temporary = os.path.join(root, "tmp")
+    temporary = os.path.join(asked["root"], "tmp")
     os.makedirs(temporary, 0o700, exist_ok=True)
     done = subprocess.run(
         command,
@@ -213,6 +214,7 @@ def imported(path: List[str], names: List[str], root: str) -> Dict[str, Optional
     if done.returncode != 0:
         raise Refused(
             "import-failed",
+            runtime=asked.get("runtime"),
             signal=-done.returncode if done.returncode < 0 else None,
             detail=done.stderr.decode("utf-8", "replace")[-2000:],
         )
