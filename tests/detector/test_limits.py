@@ -145,8 +145,15 @@ def test_modules_that_contain_themselves_are_refused(tmp_path: Path) -> None:
     block.m._modules["0"] = block.m
     block.f, block.i = -1, 2
     model.model[2] = block
-    with pytest.raises(CheckpointError, match="nested too deeply"):
+    with pytest.raises(CheckpointError, match="more than 20000 modules"):
         load_detector(authors.save(tmp_path / "loop.pt", model))
+    nested = torch.nn.Sequential()
+    for _ in range(10):
+        nested = torch.nn.Sequential(*[nested] * 20)
+    nested.f, nested.i = -1, 2
+    model.model[2] = nested
+    with pytest.raises(CheckpointError, match="more than 20000 modules"):
+        load_detector(authors.save(tmp_path / "wide.pt", model))
 
 
 def test_control_characters_of_a_hostile_name_are_not_shown(tmp_path: Path) -> None:

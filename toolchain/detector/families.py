@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from toolchain.detector.heads import HEADS
 from toolchain.detector.nodes import SUPPORTED, class_name, parts
 from toolchain.detector.tree import Module, printable
-from toolchain.errors import NotADetector, UnsupportedFamily
+from toolchain.errors import CheckpointError, NotADetector, UnsupportedFamily
 
 LEVELS = 3
 _MAX_MODULES = 20_000
@@ -88,12 +88,18 @@ def family_of(layers: list[Module], first_channels: int) -> str:
 
 
 def walk(module: Module) -> Iterator[Module]:
-    """A module and all below it.  Raises UnsupportedFamily for a tree without end."""
+    """A module and all below it, shared ones as often as they are met.
+
+    Raises CheckpointError for a tree without end.
+    """
     waiting, count = [module], 0
     while waiting:
         count += 1
         if count > _MAX_MODULES:
-            raise UnsupportedFamily(f"The checkpoint has more than {_MAX_MODULES} modules.")
+            raise CheckpointError(
+                f"The checkpoint's model has more than {_MAX_MODULES} modules.",
+                hint="No detector has; give a checkpoint as training wrote it.",
+            )
         here = waiting.pop()
         yield here
         waiting.extend(parts(here).values())

@@ -31,6 +31,9 @@ class Extent:
     stride: int
 
 
+MAX_PARAMETERS = 1 << 29  # YOLOv7x has 71 million
+
+
 class GraphBuilder:
     """Collects layers and float32 weights.  Raises CheckpointError for layers that do not fit."""
 
@@ -38,6 +41,7 @@ class GraphBuilder:
         self.layers: list[Layer] = []
         self.weights: dict[str, Conv] = {}
         self._extents = {IMAGES: Extent(channels, 1)}
+        self._parameters = 0
 
     def extent(self, name: str) -> Extent:
         """Channels and stride of a layer's output."""
@@ -72,6 +76,12 @@ class GraphBuilder:
         checked_finite(narrow.weight.astype(np.float64), name, "folded filter")
         checked_finite(narrow.bias.astype(np.float64), name, "folded bias")
         self._check_window(name, height, stride, padding)
+        self._parameters += weight.size + bias.size
+        if self._parameters > MAX_PARAMETERS:
+            raise CheckpointError(
+                f"The model has more than {MAX_PARAMETERS} parameters.",
+                hint="No detector for a board has; give another checkpoint.",
+            )
         self.weights[name] = narrow
         layer = Convolution(name, source, stride, padding, activation, slope)
         return self._add(layer, Extent(outputs, extent.stride * stride))

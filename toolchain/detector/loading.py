@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import Any
 from targets.progress import SILENT, Progress
 from toolchain.detector import state_dicts
 from toolchain.detector.checkpoint import Checkpoint, read_checkpoint
-from toolchain.detector.families import family_of, refuse_other_heads, refuse_other_kinds
+from toolchain.detector.families import family_of, refuse_other_heads, refuse_other_kinds, walk
 from toolchain.detector.graph import GraphBuilder
 from toolchain.detector.heads import add_head
 from toolchain.detector.labels import checked_names
@@ -132,6 +133,8 @@ def _model_of(root: Any) -> Module:
 
 def _layers_of(root: Module) -> list[Module]:
     layers = list(parts(parts(root)["model"]).values())
+    for layer in layers:
+        deque(walk(layer), maxlen=0)  # for its check: what follows recurses
     # A suppression layer appended for a demo does nothing to the raw outputs.
     while layers and class_name(layers[-1]) == "NMS":
         layers.pop()

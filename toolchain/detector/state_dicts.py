@@ -38,7 +38,7 @@ def model_of_state(state: Mapping[Any, Any]) -> Module:
             foreign.append(str(key))
     if not layers:
         raise NotADetector(
-            f"The file holds tensors of no YOLOv7 or YOLOv5 model ({listed(foreign)}).",
+            f"The file holds no YOLOv7 or YOLOv5 model, but {listed(foreign) or 'no tensors'}.",
             hint="Give the .pt file that the training of YOLOv7 or YOLOv5 wrote.",
         )
     count = max(layers) + 1

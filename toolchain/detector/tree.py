@@ -22,6 +22,7 @@ from toolchain.detector.unpickling import Method, StandIn, Tensor
 from toolchain.detector.views import Malformed, View, fault_of
 
 MAX_ROWS = 2_000_000
+MAX_WEIGHT_NUMBERS = 1 << 27  # of one array; YOLOv7x's largest filter has 15 million
 _MAX_TEXT = 10_000
 _INT64 = 1 << 63
 _DTYPES = {
@@ -52,7 +53,12 @@ class Array:
         return self.stored.shape
 
     def float64(self) -> npt.NDArray[np.float64]:
-        """The numbers, widened without loss.  Raises Malformed for an expanded view."""
+        """The numbers, widened without loss.
+
+        Raises Malformed for an expanded view, or one too large for any filter.
+        """
+        if self.stored.size > MAX_WEIGHT_NUMBERS:
+            raise Malformed(f"a weight has the shape {list(self.shape)}")
         if self.stored.size > self.storage_numbers:
             raise Malformed(
                 f"a weight of shape {list(self.shape)} has only {self.storage_numbers} numbers"
