@@ -39,7 +39,12 @@ class Silent:
     """Shows nothing."""
 
     @contextlib.contextmanager
-    def task(self, label: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
+    def task(
+        self,
+        label: str,  # noqa: ARG002
+        total: float | None = None,  # noqa: ARG002
+        unit: str = "",  # noqa: ARG002
+    ) -> Iterator[Task]:
         """A stage without a bar."""
         yield _SilentTask()
 

@@ -1,6 +1,7 @@
 """How the command line speaks: suggestions, errors in two lines, JSON, exit codes, quiet pipes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,7 @@ from pathlib import Path
 import pytest
 
 
-def halfbyte(*words: str, cwd: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
-    import os
-
+def halfbyte(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).resolve().parents[2]
     return subprocess.run(
         [sys.executable, "-m", "toolchain.cli", *words],

@@ -36,13 +36,13 @@ def doctor(target_name: str | None, offline: bool, accept_new: bool, as_json: bo
 
 def check_target(name: str, *, accept_new: bool) -> Sequence[Any]:
     """The checks of one target, loopback started for them if need be."""
-    from targets import doctor as board
+    from targets.doctor import check
     from targets.loopback import reachable
     from toolchain.cli.trust import trust
 
     asked = trust(accept_new=accept_new)
     with reachable(targets_of([name])[0]) as target:
-        return board.check(target, ask=asked.ask, accept_new=asked.accept_new)
+        return check(target, ask=asked.ask, accept_new=asked.accept_new)
 
 
 def as_text(found: Sequence[Any]) -> Any:

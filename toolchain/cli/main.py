@@ -54,9 +54,10 @@ class Commands(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], list(COMMANDS), n=2) if args else []
-            if near:
-                error.message = f"No such command '{args[0]}'. Did you mean: {', '.join(near)}?"
-            raise
+            if not near:
+                raise
+            message = f"No such command '{args[0]}'. Did you mean: {', '.join(near)}?"
+            raise click.UsageError(message, ctx) from error
 
 
 @click.group(

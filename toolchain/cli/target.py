@@ -11,7 +11,7 @@ import click
 
 from targets.target import Target
 from toolchain.cli import console
-from toolchain.cli.options import accept_new_option, json_option
+from toolchain.cli.options import accept_new_option, json_option, wheelhouse_option
 
 
 @click.group()
@@ -159,6 +159,94 @@ def remove(name: str, as_json: bool) -> None:
         {"removed": name, "file": path},
         as_json=as_json,
         text=lambda _: f"removed {name} from {path}",
+    )
+
+
+@target.command()
+@click.argument("name")
+@accept_new_option
+@json_option
+def check(name: str, accept_new: bool, as_json: bool) -> int:
+    """Look at the target NAME: what it is, what it has, what it lacks, and what to do.
+
+    \b
+    Example:
+      halfbyte target check garage-pi
+    """
+    from toolchain.cli.doctor import as_text, check_target
+
+    found = check_target(name, accept_new=accept_new)
+    console.show(found, as_json=as_json, text=as_text)
+    return 8 if any(item.ok is False for item in found) else 0
+
+
+@target.command()
+@click.argument("name")
+@wheelhouse_option
+@accept_new_option
+@json_option
+def provision(name: str, wheelhouse: Path | None, accept_new: bool, as_json: bool) -> None:
+    """Give the target NAME its Python environment; other commands do it when it is missing.
+
+    \b
+    Example:
+      halfbyte target provision garage-pi
+    """
+    from toolchain import measuring
+    from toolchain.cli.options import targets_of
+    from toolchain.cli.trust import trust
+
+    with measuring.ready(
+        targets_of([name])[0],
+        trust=trust(accept_new=accept_new),
+        wheelhouse=wheelhouse,
+        progress=console.progress(),
+    ) as board:
+        python = board.python
+    result = {
+        "target": name,
+        "environment": str(python),
+        "folder": python.folder,
+        "size_bytes": python.size_bytes,
+        "made": python.made,
+        "sent_bytes": python.sent_bytes,
+    }
+    done = "made" if python.made else "was there"
+    console.show(
+        result,
+        as_json=as_json,
+        text=lambda _: f"{name}: {python}, {python.size_bytes / 1e6:.0f} MB, {done}",
+    )
+
+
+@target.command()
+@click.argument("name")
+@accept_new_option
+@json_option
+def clean(name: str, accept_new: bool, as_json: bool) -> None:
+    """Remove everything of ours from the target NAME.
+
+    \b
+    Example:
+      halfbyte target clean garage-pi
+    """
+    from targets.deadline import Deadline
+    from targets.loopback import reachable
+    from targets.provision import environment
+    from toolchain import measuring
+    from toolchain.cli.options import targets_of
+    from toolchain.cli.trust import trust
+
+    asked = trust(accept_new=accept_new)
+    with (
+        reachable(targets_of([name])[0]) as where,
+        measuring.connected(where, asked) as connection,
+    ):
+        removed = environment.clean(connection, deadline=Deadline.after(600))
+    console.show(
+        {"target": name, "removed_bytes": removed},
+        as_json=as_json,
+        text=lambda _: f"{name}: {removed / 1e6:.1f} MB removed",
     )
 
 
