@@ -51,7 +51,7 @@ def deploy(
 
     \b
     Example:
-      halfbyte deploy models/yolov7-seg-640x640-w8c-a8.tflite --target garage-pi
+      halfbyte deploy models/best-640x640-w8c-a8.tflite --target garage-pi
     """
     from toolchain import pipeline
     from toolchain.cli.trust import trust
@@ -102,7 +102,7 @@ def bench(
 
     \b
     Example:
-      halfbyte bench models/yolov7-seg-640x640-w8c-a8.tflite --target garage-pi
+      halfbyte bench models/best-640x640-w8c-a8.tflite --target garage-pi
     """
     dataset = dataset_of(asked) if asked["images"] or asked["annotations"] else None
     _measure(models, target_names, names, dataset, out, "bench", accept_new, as_json, asked)

@@ -18,7 +18,7 @@ def cache() -> None:
     \b
     Examples:
       halfbyte cache show
-      halfbyte cache clear
+      halfbyte cache clear --yes
     """
 
 

@@ -76,7 +76,7 @@ def cli(verbose: int) -> None:
       halfbyte demo
       halfbyte detect photo.jpg
       halfbyte run --weights best.pt --bits 4 8 --target garage-pi \\
-          --images val/images --annotations val/instances.json --calibration train/images
+          --images val/ --annotations val.json --calibration train/
     """
     level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
     logging.basicConfig(

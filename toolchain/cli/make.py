@@ -114,7 +114,7 @@ def inspect(model: Path, as_json: bool) -> None:
 
     \b
     Example:
-      halfbyte inspect models/yolov7-seg-640x640-w8c-a8.tflite
+      halfbyte inspect models/best-640x640-w8c-a8.tflite
     """
     from toolchain import pipeline
 
