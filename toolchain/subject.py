@@ -45,7 +45,7 @@ def subject(
     in place of the model's own.  Raises MalformedModel, LabelsDisagree, OSError.
     """
     found = facts(path)
-    head = understand(path, found)
+    head = understand(path, found, names=names)
     if head is not None and names is not None:
         head = _relabelled(head, names)
     own = found.metadata
