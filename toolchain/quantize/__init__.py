@@ -17,7 +17,7 @@ from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.quantize.observe import calibrate
 from toolchain.quantize.recipe import FLOAT32, W4C_A8, W8C_A8, Recipe, for_bits, parse
 from toolchain.quantize.record import describe
-from toolchain.quantize.write import write
+from toolchain.quantize.write import write_int8
 from toolchain.tflite import flatbuffer, metadata
 
 __all__ = [
@@ -62,7 +62,7 @@ def quantize(float_bytes: bytes, calibration: Calibration, recipe: Recipe) -> Qu
     facts = metadata.extract(graph.model)
     logits = _logits(graph, facts)
     plan = planning.make(graph, calibration, recipe, logits)
-    model = write(graph, plan)
+    model = write_int8(graph, plan)
     if facts is not None:
         model = metadata.embed(model, dataclasses.replace(facts, recipe=str(recipe)))
     return Quantized(flatbuffer.serialize(model), describe(graph, plan, calibration, recipe))

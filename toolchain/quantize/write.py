@@ -28,7 +28,7 @@ from toolchain.tflite.packing import pack_int4
 _RUNTIME_VERSION: Final = b"min_runtime_version"  # of the float operators: no longer true
 
 
-def write(graph: FloatGraph, plan: Plan) -> Model:
+def write_int8(graph: FloatGraph, plan: Plan) -> Model:
     """The int8 model as an object tree; the float one is left as it was."""
     model = copy.copy(graph.model)
     subgraph = copy.copy(model.subgraphs[0])
