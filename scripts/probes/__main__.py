@@ -72,7 +72,13 @@ def _written(case: Case, folder: Path) -> Path:
 def _ask(installed: Installed, folder: Path) -> dict[str, Any]:
     """What `one.py` says, or how it ended: a runtime may crash on what it does not know."""
     environment = {**os.environ, "PYTHONPATH": str(installed.folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [str(installed.python), str(Path(__file__).with_name("one.py")), str(folder), "1"]
+    command = [
+        str(installed.python),
+        str(Path(__file__).with_name("one.py")),
+        str(folder),
+        "1",
+        "1.5",
+    ]
     try:
         ended = subprocess.run(
             command,

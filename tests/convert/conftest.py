@@ -42,6 +42,11 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Detector:
 
 
 @pytest.fixture(scope="session")
+def leaky_model(leaky: Detector, tmp_path_factory: pytest.TempPathFactory) -> FloatModel:
+    return to_float_tflite(leaky, (64, 32), cache=tmp_path_factory.mktemp("leaky-cache"))
+
+
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two pictures of other shapes than the model's input."""
     from PIL import Image

@@ -103,5 +103,5 @@ def test_labels_appended_to_an_export_are_taken_if_their_number_fits(
     head = understand(with_labels(list(yolov5s.names)))
     assert head is not None
     assert head.names == yolov5s.names
-    with pytest.raises(LabelsDisagree, match="3 labels and an output of 80 classes"):
+    with pytest.raises(LabelsDisagree, match="3 labels and outputs for 80 classes"):
         understand(with_labels(["a", "b", "c"]))

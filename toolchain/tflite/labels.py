@@ -1,19 +1,34 @@
 """Labels that Ultralytics' exporters append to a .tflite file.
 
 A zip archive after the flatbuffer (TensorFlow Lite metadata writers put "associated files" there)
-with one text member: JSON, or the text of a Python dict.  It is read as data, never evaluated.
+with one text member: JSON, YAML, or the text of a Python dict.  It is read as data, never
+evaluated.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import lzma
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
-MAX_BYTES: Final = 1 << 20
+import yaml
+
+MAX_BYTES: Final = 256 << 10
 MAX_LABELS: Final = 10_000
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    ValueError,
+)
 _SUFFIXES: Final = (".json", ".txt", ".yaml")
 
 
@@ -26,7 +41,7 @@ def appended_labels(path: Path) -> tuple[str, ...] | None:
                     names = _names(archive.read(info))
                     if names is not None:
                         return names
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError):
+    except _DAMAGED:
         return None
     return None
 
@@ -37,7 +52,7 @@ def _names(data: bytes) -> tuple[str, ...] | None:
     if isinstance(found, dict):
         try:
             keyed = {int(key): name for key, name in found.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         if sorted(keyed) != list(range(len(keyed))):
             return None
@@ -55,4 +70,8 @@ def _parsed(text: str) -> Any:
     try:
         return ast.literal_eval(text)  # literals only: nothing in the text can run
     except (ValueError, SyntaxError, RecursionError, MemoryError):
+        pass
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         return None
