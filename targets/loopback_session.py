@@ -19,6 +19,7 @@ import asyncssh
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PIPE_BYTES = 1024 * 1024
 HANGUP_GRACE_S = 3.0
+CANNOT_START = 126  # POSIX shells: found, and could not be run
 
 
 class CommandSession(asyncssh.SSHServerSession):  # type: ignore[misc]
@@ -99,17 +100,24 @@ class CommandSession(asyncssh.SSHServerSession):  # type: ignore[misc]
         if self._input is None:
             self._input = _Input(self._channel)
         ends = [_pipe() for _ in range(3)]
-        child = await asyncio.create_subprocess_exec(
-            self._shell,
-            "-c",
-            os.fsencode(self._command),
-            stdin=ends[0][0],
-            stdout=ends[1][1],
-            stderr=ends[2][1],
-            cwd=self._home,
-            env=self._environment,
-            start_new_session=True,
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                self._shell,
+                "-c",
+                os.fsencode(self._command),
+                stdin=ends[0][0],
+                stdout=ends[1][1],
+                stderr=ends[2][1],
+                cwd=self._home,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except OSError as error:  # no home folder, no such shell: sshd would hang up too
+            for end in (end for pair in ends for end in pair):
+                os.close(end)
+            self._channel.write_stderr(f"cannot start {self._shell}: {error}\n".encode())
+            self._channel.exit(CANNOT_START)
+            return
         self._group = child.pid
         self.running.add(child.pid)
         for end in (ends[0][0], ends[1][1], ends[2][1]):

@@ -36,7 +36,7 @@ def convolve(model: bytes, picture: NDArray[np.uint8]) -> NDArray[np.int64]:
     found = tensors(model)
     x, y = found["images"].quantization, found["conv"].quantization
     w = codes_of(model, "conv/weights").astype(np.int64)
-    b = codes_of(model, "conv/weights/bias").astype(np.int64)
+    b = codes_of(model, "conv/bias").astype(np.int64)
     size = w.shape[1]
     edge = size // 2
     inputs = picture.astype(np.int64) - 128 - int(x.zeroPoint[0])
