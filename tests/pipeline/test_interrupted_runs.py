@@ -1,0 +1,94 @@
+"""A run that is killed or stopped keeps what it measured, says so, and goes on when asked again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolchain import making
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def model() -> Path:
+    """Real YOLOv5s, small enough for a thousand inferences a minute."""
+    return making.make_float(making.read_weights("yolov5s-seg"), (96, 128)).tflite
+
+
+def started(out: Path, model: Path, runs: int) -> subprocess.Popen[str]:
+    command = ["bench", str(model), "--runs", str(runs), "--out", str(out), "--threads", "1"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "toolchain.cli", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    files = sorted((out / "records").glob("*.jsonl")) if (out / "records").is_dir() else []
+    lines = files[-1].read_text().split("\n")[:-1] if files else []
+    return [json.loads(line) for line in lines]
+
+
+def wait_for(out: Path, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    for _ in range(1200):
+        seen = records(out)
+        if enough(seen):
+            return seen
+        time.sleep(0.1)
+    pytest.fail(f"only {len(seen)} records in two minutes")
+
+
+def timed(seen: list[dict[str, Any]]) -> int:
+    return sum(record["record"] == "timed" for record in seen)
+
+
+def report(out: Path) -> Any:
+    return json.loads((out / "report.json").read_text())
+
+
+def test_an_agent_killed_in_the_middle_leaves_a_partial_report(tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "run"
+    process = started(out, model, runs=100_000)
+    seen = wait_for(out, lambda found: timed(found) >= 20)
+    os.kill(seen[0]["pid"], signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 7
+    assert "killed" in errors
+    assert report(out)["partial"] is True
+    [run] = report(out)["runs"]
+    assert run["speed"]["inference_ms"]["p50"] > 0
+    assert run["memory"]["load_rss_bytes"] > 0
+
+
+def test_interrupting_keeps_what_was_measured_and_the_same_command_goes_on(
+    tmp_path: Path, model: Path
+) -> None:
+    out = tmp_path / "run"
+    process = started(out, model, runs=100_000)
+    wait_for(out, lambda found: timed(found) >= 20)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors
+    assert timed(records(out)) >= 20
+    again = started(out, model, runs=5)
+    again.communicate(timeout=120)
+    assert again.returncode == 0
+    assert report(out)["partial"] is False
+    attempts = len(list((out / "records").glob("*.jsonl")))
+    kept = started(out, model, runs=5)
+    kept.communicate(timeout=120)
+    assert len(list((out / "records").glob("*.jsonl"))) == attempts  # whole: not measured again
