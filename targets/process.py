@@ -213,9 +213,9 @@ class Process:
         awaited = f"{self._host.name} to start {self._what}"
         while (at := seen.find(self._marker)) < 0 or b"\n" not in seen[at:]:
             data = self.read(deadline=deadline, awaited=awaited)
-            seen += data
             if not data or len(seen) > NOISE_LIMIT_BYTES:
                 raise self._not_started(bytes(seen), deadline)
+            seen += data  # what comes with the marker may be long, and is no noise
         line, _, rest = bytes(seen[at:]).partition(b"\n")
         self.pid = int(line.split()[1])
         self.noise = bytes(seen[:at]).decode("utf-8", "replace").strip()

@@ -84,7 +84,7 @@ class FileByFile:
         """What of these is there, in one round trip."""
         listing = "".join(f"{item.sha256} {item.size_bytes}\n" for item in items)
         done = self._connection.run(
-            _ASK, self._objects, stdin=listing.encode(), deadline=self._deadline, check=True
+            _ASK, self._objects, stdin=listing.encode(), deadline=self._soon(), check=True
         )
         sizes = {item.sha256: item.size_bytes for item in items}
         have: set[str] = set()
@@ -95,7 +95,7 @@ class FileByFile:
                 have.add(sha)
             elif word == "part" and int(count) <= sizes[sha]:
                 parts[sha] = int(count)
-        where = room(self._connection, self._objects, self._deadline)
+        where = room(self._connection, self._objects, self._soon())
         return Stored(frozenset(have), parts, where)
 
     def put(
@@ -104,20 +104,23 @@ class FileByFile:
         """Send each from its offset on."""
         return [item for item in items if not self._put(item, offsets, advance)]
 
+    def _soon(self) -> Deadline:
+        return self._deadline.sooner(self._stall_s)
+
     def _put(self, item: Item, offsets: Mapping[str, int], advance: Advance) -> bool:
         offset = offsets.get(item.sha256, 0)
         with self._connection.start(
-            _PUT, self._objects, item.sha256, str(offset), stdin=True, deadline=self._deadline
+            _PUT, self._objects, item.sha256, str(offset), stdin=True, deadline=self._soon()
         ) as process:
             with contextlib.suppress(CommandFailed):  # it ended: how, is told below
                 for data in item.chunks(offset):
-                    process.write(data, deadline=self._deadline.sooner(self._stall_s))
+                    process.write(data, deadline=self._soon())
                     advance(len(data))
                 process.close_stdin()
             said = b""
-            while data := process.read(deadline=self._deadline.sooner(self._stall_s)):
+            while data := process.read(deadline=self._soon()):
                 said += data
-            done = process.wait(deadline=self._deadline)
+            done = process.wait(deadline=self._soon())
         if "No space left" in done.complaint:
             raise NoSpace(
                 f"{self._connection.name} ran out of room while {item.label} arrived.",

@@ -26,7 +26,7 @@ def open_board(
     """The receiver, started; it goes on until the block ends."""
     source = files("targets").joinpath("receiver.py").read_bytes()
     command = [python, "-I", "-S", "-c", _BOOT, str(len(source)), objects]
-    with connection.start(command, deadline=deadline, stdin=True) as process:
+    with connection.start(command, deadline=deadline.sooner(stall_s), stdin=True) as process:
         process.write(source, deadline=deadline.sooner(stall_s))
         yield Receiver(connection.name, process, stall_s, deadline)
         process.close_stdin()
