@@ -58,6 +58,11 @@ class FloatGraph:
         text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
         return text or f"tensor {tensor}"
 
+    def layer(self, operation: Operation) -> str:
+        """What a convolution is called: by its weights "model.3.conv/weight", or by its output."""
+        stem, _, last = self.name(operation.inputs[1]).rpartition("/")
+        return stem if stem and last in ("weight", "weights") else self.name(operation.output)
+
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Sizes of a tensor's axes."""
         shape = self._graph.tensors[tensor].shape
@@ -178,7 +183,7 @@ def check_weights(graph: FloatGraph) -> None:
             if bad.any():
                 channel = int(np.argwhere(bad)[0][0])
                 raise NotFinite(
-                    f"layer {graph.name(operation.output)}: {int(bad.sum())} {what} are NaN or "
+                    f"layer {graph.layer(operation)}: {int(bad.sum())} {what} are NaN or "
                     f"infinite, the first in output channel {channel}",
                     hint="The checkpoint is damaged, or training diverged; use an earlier one.",
                 )

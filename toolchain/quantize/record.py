@@ -52,7 +52,7 @@ def _activation(graph: FloatGraph, plan: GroupPlan) -> dict[str, Any]:
 def _layer(graph: FloatGraph, plan: LayerPlan) -> dict[str, Any]:
     codes, scale = plan.filter.codes, plan.filter.scale
     return {
-        "layer": graph.name(plan.operation.output),
+        "layer": graph.layer(plan.operation),
         "operator": plan.operation.index,
         "shape": list(codes.shape),
         "bits": plan.filter.bits,

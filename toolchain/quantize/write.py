@@ -57,9 +57,7 @@ def _write_layer(model: Model, subgraph: Any, layer: LayerPlan, scales: dict[int
     bias_scale = (filter_.scale.astype(np.float64) * scales[operation.data[0]].scale).astype(
         np.float32
     )
-    bias = schema.TensorT(
-        shape=np.array(layer.bias.shape, np.int32), name=weights.name + b"/bias", hasRank=True
-    )
+    bias = _bias_tensor(subgraph, operation, len(layer.bias))
     _quantize(bias, INT32, _parameters(bias_scale, np.zeros(len(bias_scale))))
     bias_bytes = np.frombuffer(layer.bias.tobytes(), np.uint8)
     bias.buffer = _added(model.buffers, schema.BufferT(data=bias_bytes))
@@ -68,6 +66,13 @@ def _write_layer(model: Model, subgraph: Any, layer: LayerPlan, scales: dict[int
         [operation.data[0], _added(subgraph.tensors, weights), _added(subgraph.tensors, bias)],
         np.int32,
     )
+
+
+def _bias_tensor(subgraph: Any, operation: Operation, channels: int) -> Any:
+    if len(operation.inputs) > 2 and operation.inputs[2] >= 0:
+        return copy.copy(subgraph.tensors[operation.inputs[2]])
+    name = subgraph.tensors[operation.output].name + b"/bias"
+    return schema.TensorT(shape=np.array([channels], np.int32), name=name, hasRank=True)
 
 
 def _quantize(tensor: Any, element: Element, parameters: Any) -> None:
