@@ -51,6 +51,7 @@ def fine_tuned(path: Path) -> Path:
     kept = [117 * anchor + row for anchor in range(3) for row in rows]
     for conv in head.m:
         conv.weight.data, conv.bias.data = conv.weight[kept], conv.bias[kept]
+    del head.proto  # the mask branch
     head.__class__ = authors.Detect
     head.nc, head.no, model.nc = len(CLASSES), 5 + len(CLASSES), len(CLASSES)
     model.names, model.yaml = list(CLASSES), {"nc": len(CLASSES)}
