@@ -16,7 +16,7 @@ from targets import packages
 from targets.files import write_whole
 from targets.places import cache_dir
 from targets.progress import SILENT, Progress
-from toolchain.errors import MissingExtra
+from toolchain.errors import INSTALL, MissingExtra
 
 _PHOTOS = (
     "hafnia",
@@ -142,7 +142,7 @@ def _frames(film: Path, wanted: dict[int, Path], progress: Progress) -> None:
     except ImportError as error:
         raise MissingExtra(
             "reading the demonstration's film needs OpenCV, which is not installed",
-            hint='Install the conversion packages: pip install "halfbyte[convert]".',
+            hint=INSTALL,
         ) from error
     capture = cv2.VideoCapture(str(film))
     with progress.task("Taking frames", len(wanted), "frames") as task:

@@ -14,6 +14,7 @@ from typing import Final
 from targets import inventory
 from targets.errors import HalfbyteError
 from targets.places import cache_dir, config_dir
+from toolchain.errors import INSTALL
 
 _CONVERSION: Final = ("torch", "tensorflow", "onnx2tf", "onnx")
 _NEEDED_BYTES: Final = 2 * 1024**3
@@ -64,7 +65,7 @@ def _conversion() -> Check:
             "conversion packages",
             None,
             f"{', '.join(missing)} not installed: models can be run, not made",
-            'Install them: pip install "halfbyte[convert]".',
+            INSTALL,
         )
     return Check("conversion packages", ok=True, detail=", ".join(found))
 
@@ -87,7 +88,10 @@ def _folder(name: str, folder: object) -> Check:
 
 
 def _room() -> Check:
-    free = shutil.disk_usage(cache_dir()).free
+    try:
+        free = shutil.disk_usage(cache_dir()).free
+    except OSError:
+        return Check("disk", None, "unknown")
     good = free >= _NEEDED_BYTES
     hint = "" if good else "Converting YOLOv7 takes about 2 GB; `halfbyte cache clear` frees some."
     return Check("disk", good or None, f"{free / 1e9:.1f} GB free for the cache", hint)

@@ -22,7 +22,14 @@ MissingExtra (InputError)           3   torch or tensorflow is not installed
 
 from __future__ import annotations
 
+from typing import Final
+
 from targets.errors import HalfbyteError, InputError
+
+INSTALL: Final = (
+    "Install the packages that make models: scripts/environment .venv convert, or "
+    'pip install -e ".[convert]" in the source folder.'
+)
 
 
 class CheckpointError(InputError):

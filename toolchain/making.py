@@ -10,13 +10,12 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from targets.files import sha256_file, write_whole
+from targets.files import replaced, sha256_file, write_whole
 from targets.places import cache_dir
 from targets.progress import SILENT, Progress
 from toolchain.cache import Cache, content_key
@@ -180,15 +179,9 @@ def make_quantized(
 
 
 def place(path: Path, to: Path) -> Path:
-    """`path` under the name `to` too: a second name for the same file where the disk allows."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    part = to.with_name(f".{to.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(path, part)
-    except OSError:
-        shutil.copyfile(path, part)
-    part.replace(to)
+    """A copy of `path` at `to`, whole or absent; what is done to it leaves the cache alone."""
+    with path.open("rb") as source, replaced(to) as out:
+        shutil.copyfileobj(source, out, 1 << 20)
     return to
 
 

@@ -20,7 +20,7 @@ from targets.target import Target
 from toolchain import __version__
 from toolchain.errors import RunFolderError
 from toolchain.evaluate.truth import Dataset
-from toolchain.runmeta import Outcome, RunMeta, Settings, TargetMeta
+from toolchain.runmeta import ModelMeta, Outcome, RunMeta, Settings, TargetMeta
 from toolchain.runs import RunFolder
 from toolchain.subject import Subject
 
@@ -33,6 +33,8 @@ CONNECT_S: Final = 60.0
 PROVISION_S: Final = 1800.0
 RUN_S: Final = 24 * 3600.0
 _PACKAGES: Final = ("ai-edge-litert", "numpy", "paramiko", "pycocotools", "pillow")
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9._+]+")
+_OTHER: Final = "Name another folder with --out, or remove this one."
 _log = logging.getLogger(__name__)
 
 
@@ -127,9 +129,17 @@ def connected(target: Target, trust: Trust | None = None) -> AbstractContextMana
 
 
 def open_folder(
-    out: Path, dataset: Dataset | None, *, command: Sequence[str], examples: int = 3
+    out: Path,
+    subjects: Sequence[Subject],
+    dataset: Dataset | None,
+    *,
+    command: Sequence[str],
+    examples: int = 3,
 ) -> RunFolder:
-    """The run folder at `out`: a new one, or the one there if it is about the same pictures.
+    """The run folder at `out`: a new one, or the one there if it is about the same things.
+
+    The same pictures, and no run of a checkpoint or an image size that is not among `subjects`:
+    a report never mixes what was asked for now with what was asked for once.
 
     Raises RunFolderError.
     """
@@ -138,12 +148,13 @@ def open_folder(
             out, command=command, versions=_versions(), dataset=dataset, examples=examples
         )
     folder = RunFolder.open(out)
-    before = folder.load().dataset
-    if _identity(before) != _identity(dataset):
-        raise RunFolderError(
-            f"{out} holds runs over other pictures",
-            hint="Name another folder with --out, or remove this one.",
-        )
+    before = folder.load()
+    if _identity(before.dataset) != _identity(dataset):
+        raise RunFolderError(f"{out} holds runs over other pictures", hint=_OTHER)
+    asked = {_origin(subject.meta) for subject in subjects}
+    if any(_origin(run.meta.model) not in asked for run in before.runs):
+        raise RunFolderError(f"{out} holds runs of other models or image sizes", hint=_OTHER)
+    folder.retell(command)
     return folder
 
 
@@ -163,8 +174,9 @@ def measure(
     """
     whole = {run.key: run.meta for run in folder.load().runs if run.whole}
     faults: list[HalfbyteError] = []
-    for subject in subjects:
-        key, meta = run_key(subject, board.target), _meta(subject, board, dataset, settings)
+    keys = run_keys(subjects, board.target)
+    for subject, key in zip(subjects, keys, strict=True):
+        meta = _meta(subject, board, dataset, settings)
         if whole.get(key) == meta and not settings.again:
             _log.info("%s was measured before, whole; --again measures it anew", key)
             continue
@@ -174,13 +186,20 @@ def measure(
     return faults
 
 
-def run_key(subject: Subject, target: Target) -> str:
-    """Names a run inside its folder."""
-    name = f"{subject.meta.weights}-{subject.meta.recipe or subject.meta.sha256[:8]}"
-    model, place = (
-        re.sub(r"[^A-Za-z0-9._+]+", "-", text).strip("-.") for text in (name, target.name)
-    )
-    return f"{model[:60]}@{place[:38]}"
+def run_keys(subjects: Sequence[Subject], target: Target) -> list[str]:
+    """Names of the runs inside their folder; those of different models differ."""
+    names = [f"{s.meta.weights}-{s.meta.recipe or s.meta.sha256[:8]}" for s in subjects]
+    keys = []
+    for name, subject in zip(names, subjects, strict=True):
+        model = name if names.count(name) == 1 else f"{name}-{subject.meta.sha256[:8]}"
+        plain = (_UNFIT.sub("-", text).strip("-.") for text in (model[-60:], target.name[:38]))
+        keys.append("@".join(plain))
+    return keys
+
+
+def _origin(model: ModelMeta) -> tuple[object, ...]:
+    """What a report compares: one checkpoint (or one file) at one size."""
+    return model.source_sha256 or model.sha256, model.imgsz
 
 
 def _run(

@@ -190,7 +190,7 @@ def measure(
     from toolchain import measuring as steps
 
     _check_labels(subjects, dataset)
-    folder = steps.open_folder(out, dataset, command=command)
+    folder = steps.open_folder(out, subjects, dataset, command=command)
     faults: list[HalfbyteError] = []
     for target in targets:
         with steps.ready(

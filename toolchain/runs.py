@@ -149,6 +149,12 @@ class RunFolder:
         """A run folder that is there, to go on writing or to load.  Raises RunFolderError."""
         return cls(path, _read_manifest(path / "run.json"))
 
+    def retell(self, command: Sequence[str]) -> None:
+        """The command that goes on with this folder: what repeats it from now on."""
+        with self._lock, _writing(self.path):
+            self._manifest["command"] = list(command)
+            self._write()
+
     def start(self, run_key: str, meta: RunMeta) -> None:
         """Begin a run, or begin it again: an earlier attempt's records stay in their own file."""
         if not _KEY.fullmatch(run_key):

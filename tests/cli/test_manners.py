@@ -2,22 +2,24 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def halfbyte(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).resolve().parents[2]
     return subprocess.run(
         [sys.executable, "-m", "toolchain.cli", *words],
         capture_output=True,
         text=True,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(root), **env},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         timeout=120,
         check=False,
     )
@@ -54,10 +56,9 @@ def test_with_json_an_error_is_an_object_on_standard_output(tmp_path: Path) -> N
 
 
 def test_an_unknown_target_names_the_nearest(tmp_path: Path) -> None:
-    (tmp_path / "m.tflite").write_bytes(b"")
-    done = halfbyte("target", "remove", "loopbak", HALFBYTE_CONFIG=str(tmp_path))
+    done = halfbyte("doctor", "lopback", HALFBYTE_CONFIG=str(tmp_path))
     assert done.returncode == 3
-    assert "target" in done.stderr
+    assert "Did you mean loopback?" in done.stderr
 
 
 def test_the_order_of_imgsz_is_height_then_width(tmp_path: Path) -> None:
@@ -66,10 +67,69 @@ def test_the_order_of_imgsz_is_height_then_width(tmp_path: Path) -> None:
     assert "545 is no multiple of 32; the nearest are 544 and 576" in done.stderr
 
 
+def test_with_json_a_usage_error_is_an_object_too() -> None:
+    done = halfbyte("inspect", "nowhere.tflite", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert error["exit_code"] == done.returncode == 2
+    assert "nowhere.tflite" in error["message"]
+
+
+def test_a_damaged_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.tflite").write_bytes(b"not a model at all")
+    done = halfbyte("bench", "broken.tflite", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "broken.tflite: not a TFLite model" in done.stderr
+
+
+def test_an_empty_calibration_folder_is_named_with_what_to_put_there(tmp_path: Path) -> None:
+    done = halfbyte("convert", "--weights", "yolov5s-seg", "--calibration", str(tmp_path))
+    assert done.returncode == 3
+    assert f"no picture in the calibration folder {tmp_path}" in done.stderr
+    assert "32 to 128 typical pictures" in done.stderr
+
+
+def test_a_size_given_with_a_model_is_refused(tmp_path: Path) -> None:
+    for name in ("m.tflite", "p.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    done = halfbyte("detect", "p.jpg", "--model", "m.tflite", "--imgsz", "320", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--imgsz is for --weights" in done.stderr
+
+
+def test_doctor_finds_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    done = halfbyte("doctor", "--offline", HALFBYTE_CACHE=str(tmp_path / "file"))
+    assert done.returncode == 8
+    assert "bad  cache folder" in done.stdout
+    assert "HALFBYTE_CACHE" in done.stdout
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("LANG", True), ("NO_COLOR", False)])
+def test_a_terminal_gets_colours_unless_it_says_no(variable: str, coloured: bool) -> None:
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    env |= {"TERM": "xterm-256color", variable: "C.UTF-8", "PYTHONPATH": str(ROOT)}
+    reader, writer = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "toolchain.cli", "inspect", os.devnull],
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+        env=env,
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    seen = os.read(reader, 65536)
+    os.close(reader)
+    assert b"error:" in seen
+    assert (b"\x1b[1;31m" in seen) is coloured
+
+
 @pytest.mark.parametrize("bits", [["4", "8"], ["4"], ["8", "4"]])
 def test_several_widths_may_follow_one_option(bits: list[str]) -> None:
     from toolchain.cli.main import _spread
 
+    assert _spread([f"--bits={bits[0]}", *bits[1:]]) == [w for b in bits for w in ("--bits", b)]
     spread = _spread(["run", "--bits", *bits, "--weights", "w"])
     assert spread == ["run", *[word for b in bits for word in ("--bits", b)], "--weights", "w"]
 

@@ -163,12 +163,15 @@ def _measure(
     from toolchain.subject import subject
 
     labels = None if names is None else making.read_labels(names)
+    if out is None:
+        out = Path("runs") / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+        console.note(f"run folder: {out} (stopped half way? --out {out} goes on)")
     measured = pipeline.measure(
         [subject(path, names=labels) for path in models],
         targets_of(target_names),
         dataset,
         measuring_of(asked),
-        out or Path("runs") / time.strftime(f"{kind}-%Y%m%d-%H%M%S"),
+        out,
         command=command_line(),
         trust=trust(accept_new=accept_new),
         progress=console.progress(),

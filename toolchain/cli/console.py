@@ -125,6 +125,20 @@ class _BarTask:
         self._bar.update(self._id, detail=printable(text))
 
 
+def _rate_column() -> Any:
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Units a second."""
+
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.1f}/s" if speed else "")
+
+    return Rate()
+
+
 class Bars:
     """Progress bars with speed and time left, on stderr."""
 
@@ -133,7 +147,7 @@ class Bars:
         """A bar that stays when it is done, with the time it took."""
         from rich import progress as bars
 
-        amount: list[Any] = [bars.MofNCompleteColumn(), bars.TextColumn(unit)]
+        amount: list[Any] = [bars.MofNCompleteColumn(), bars.TextColumn(unit), _rate_column()]
         if unit == "B":
             amount = [bars.DownloadColumn(), bars.TransferSpeedColumn()]
         with bars.Progress(

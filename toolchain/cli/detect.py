@@ -65,6 +65,8 @@ def detect(
     from toolchain.evaluate import datasets
     from toolchain.subject import subject
 
+    if model is not None and imgsz:
+        raise click.UsageError("--imgsz is for --weights: a --model has the size it was made for")
     bar = console.progress()
     labels = None if names is None else making.read_labels(names)
     if model is None:

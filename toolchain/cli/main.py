@@ -102,13 +102,18 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            console.show_error(_from_click(error), as_json=True)
+        else:
+            error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        console.note(
-            "interrupted. What was made or measured is kept; the same command goes on from there."
+        stopped = _Interrupted(
+            "interrupted. What was made or measured is kept.",
+            hint="With the same --out the same command goes on from there.",
         )
-        return 130
+        console.show_error(stopped, as_json=as_json)
+        return stopped.exit_code
     except HalfbyteError as error:
         console.show_error(error, as_json=as_json)
         return error.exit_code
@@ -119,6 +124,20 @@ def _run(arguments: list[str]) -> int:
         console.show_error(_from_os(error), as_json=as_json)
         return 3
     return code if isinstance(code, int) else 0
+
+
+class _UsageError(HalfbyteError):
+    exit_code = 2
+
+
+class _Interrupted(HalfbyteError):
+    exit_code = 130
+
+
+def _from_click(error: click.ClickException) -> HalfbyteError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "halfbyte"
+    return _UsageError(error.format_message(), hint=f"{path} --help shows what it takes.")
 
 
 def _from_os(error: OSError) -> HalfbyteError:
@@ -137,9 +156,12 @@ def _spread(arguments: list[str]) -> list[str]:
     spread: list[str] = []
     option = ""
     for word in arguments:
-        if word in ("--bits", "--imgsz"):
-            option = word
-        elif not word.isdigit():
+        name = word.split("=", 1)[0]
+        if name in ("--bits", "--imgsz"):
+            spread += [name, word[len(name) + 1 :]] if "=" in word else [word]
+            option = name
+            continue
+        if not word.isdigit():
             option = ""
         elif option and spread[-1] != option:
             spread.append(option)

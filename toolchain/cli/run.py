@@ -44,7 +44,7 @@ from toolchain.cli.options import (
 @names_option
 @measuring_options
 @again_option
-@out_option("runs/latest")
+@out_option("runs/<weights>-<height>x<width>")
 @accept_new_option
 @json_option
 def run(
@@ -55,7 +55,7 @@ def run(
     calibration_limit: int | None,
     imgsz: tuple[int, ...],
     names: Path | None,
-    out: Path,
+    out: Path | None,
     accept_new: bool,
     as_json: bool,
     **asked: Any,
@@ -91,7 +91,7 @@ def run(
         targets_of(target_names),
         dataset,
         measuring_of(asked),
-        out,
+        out or Path("runs") / f"{Path(weights).stem}-{size[0]}x{size[1]}",
         command=command_line(),
         trust=trust(accept_new=accept_new),
         progress=console.progress(),

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from targets.progress import SILENT, Progress, Task
 from toolchain.convert.worker import STAGES
-from toolchain.errors import ConversionFailed, MissingExtra
+from toolchain.errors import INSTALL, ConversionFailed, MissingExtra
 
 TIME_LIMIT_S: Final = 900.0
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def require(modules: Iterable[str]) -> None:
     if missing:
         raise MissingExtra(
             f"making a model needs {', '.join(missing)}, which {_are(missing)} not installed",
-            hint='pip install "halfbyte[convert]"',
+            hint=INSTALL,
         )
 
 

@@ -17,7 +17,7 @@ from toolchain.detector.model import (
     Upsample,
     output_layers,
 )
-from toolchain.errors import MissingExtra
+from toolchain.errors import INSTALL, MissingExtra
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def to_torch(detector: Detector) -> torch.nn.Module:
     except ImportError as error:
         raise MissingExtra(
             "This needs torch, which is not installed.",
-            hint="Install the group that makes models: pip install 'halfbyte[convert]'.",
+            hint=INSTALL,
         ) from error
 
     class Network(torch.nn.Module):  # type: ignore[misc]

@@ -51,8 +51,12 @@ class _Usable:
 
 
 def comparable(run: Run) -> tuple[object, ...]:
-    """Runs with the same of this are compared with each other."""
-    return run.meta.model.weights, run.meta.target.name, run.meta.model.imgsz
+    """Runs with the same of this are compared: one checkpoint, one place, one image size.
+
+    Where a model does not say which checkpoint it is from, the name of its weights stands for it.
+    """
+    model = run.meta.model
+    return model.source_sha256 or model.weights, run.meta.target.name, model.imgsz
 
 
 def float_run(run: Run, runs: Sequence[Run]) -> Run | None:

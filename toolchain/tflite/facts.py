@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.errors import ModelError
 from toolchain.tflite.elements import ELEMENTS
 from toolchain.tflite.flatbuffer import Model, parse
 from toolchain.tflite.metadata import Metadata, extract
@@ -73,7 +74,10 @@ _OPERATOR_NAMES: Final[dict[int, str]] = {
 
 def facts(path: Path) -> ModelFacts:
     """`facts_of` a file's bytes.  Raises MalformedModel, UnsupportedModel, OSError."""
-    return facts_of(path.read_bytes())
+    try:
+        return facts_of(path.read_bytes())
+    except ModelError as error:
+        raise type(error)(f"{path.name}: {error.message}", hint=error.hint) from error
 
 
 def facts_of(data: bytes) -> ModelFacts:
