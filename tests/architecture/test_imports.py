@@ -31,3 +31,16 @@ def test_the_help_of_every_command_loads_nothing_heavy() -> None:
         "[cli.get_command(click.Context(cli), name) for name in COMMANDS]"
     )
     assert loaded_after(statement).isdisjoint(HEAVY)
+
+
+def test_the_contract_of_the_agent_names_every_other_module_of_targets() -> None:
+    import tomllib
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[2]
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [agent] = [c for c in contracts["contracts"] if c["source_modules"] == ["targets.agent"]]
+    modules = {f"targets.{path.stem}" for path in (root / "targets").glob("*.py")}
+    folders = {f"targets.{path.parent.name}" for path in (root / "targets").glob("*/__init__.py")}
+    others = (modules | folders) - {"targets.__init__", "targets.agent"}
+    assert others <= set(agent["forbidden_modules"])
