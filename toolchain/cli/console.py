@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+PIPE_COLUMNS = 200  # a file has no edge: paths in tables are not cut short
+
+
 def out() -> Console:
     """Results.  Colour only on a terminal and without NO_COLOR."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=PIPE_COLUMNS)
 
 
 def err() -> Console:

@@ -18,6 +18,7 @@ from targets.progress import SILENT, Progress
 from toolchain.detector.model import Detector, output_names
 from toolchain.detector.torch_form import to_torch
 from toolchain.errors import DataError, ImageUnreadable
+from toolchain.tflite.quietly import quietly
 
 if TYPE_CHECKING:
     from toolchain.convert.float_model import FloatModel
@@ -147,11 +148,13 @@ def _lite(tflite: Path) -> Any:
     """A function from NHWC float32 to the outputs by name."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(tflite), num_threads=os.cpu_count())
-    runner = interpreter.get_signature_runner("detect")
+    with quietly():
+        interpreter = Interpreter(model_path=str(tflite), num_threads=os.cpu_count())
+        runner = interpreter.get_signature_runner("detect")
 
     def run(images: FloatArray) -> dict[str, FloatArray]:
-        outputs: dict[str, FloatArray] = runner(images=images)
+        with quietly():  # the first call is what makes the delegate
+            outputs: dict[str, FloatArray] = runner(images=images)
         return outputs
 
     return run

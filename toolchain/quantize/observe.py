@@ -27,6 +27,7 @@ from toolchain.quantize.calibration import Calibration, Statistics
 from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.quantize.histogram import BINS, count
 from toolchain.tflite.flatbuffer import parse, serialize
+from toolchain.tflite.quietly import quietly
 
 SAMPLE: Final = 1 << 17
 """Values of one tensor that one picture adds to its histogram, at most."""
@@ -138,8 +139,9 @@ def _with_outputs(graph: FloatGraph, tensors: Sequence[int]) -> bytes:
 def _interpreter(model: bytes, threads: int) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=model, num_threads=threads)
-    interpreter.allocate_tensors()
+    with quietly():
+        interpreter = Interpreter(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()
     return interpreter
 
 
