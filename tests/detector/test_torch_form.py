@@ -49,7 +49,7 @@ def test_without_torch_the_error_names_the_extra(
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra) as caught:
         to_torch(detector)
-    assert "halfbyte[convert]" in caught.value.hint
+    assert "scripts/environment .venv convert" in caught.value.hint
 
 
 def test_reading_a_checkpoint_needs_no_torch(small_file: Path) -> None:
