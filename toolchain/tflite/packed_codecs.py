@@ -1,0 +1,67 @@
+"""Coded filters -> the tensors that a packed file stores for them.
+
+Decoding is `targets.agent.unpack`, which says what each codec's number means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.agent import unpack
+from toolchain.errors import OutOfRange
+from toolchain.quantize.coded import (
+    Codebook,
+    CodedFilter,
+    Entropy,
+    Grouped,
+    Nibbles,
+    Plain,
+)
+from toolchain.tflite import packed_entropy
+from toolchain.tflite.packing import pack_int4
+
+MAX_GROUP = 0xFFFF
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stored:
+    """codec: as in `targets.agent.unpack`.  tensors: name and uint8 or int8 values, in the order
+    in which the operator reads them.  size: weights a group, 0 where there are none.
+    """
+
+    codec: int
+    tensors: tuple[tuple[str, NDArray[Any]], ...]
+    size: int = 0
+
+
+def store(filter: CodedFilter) -> Stored:  # noqa: A002  # TFLite's own word
+    """What a packed file holds of a filter.  Raises OutOfRange (groups of over 65,535)."""
+    match filter:
+        case Plain(codes):
+            return Stored(unpack.PLAIN, (("codes", codes),))
+        case Nibbles(codes):
+            return Stored(unpack.NIBBLES, (("codes", _nibbles(codes)),))
+        case Grouped(codes, multipliers, size):
+            size = min(size, codes[0].size)
+            if size > MAX_GROUP:
+                raise OutOfRange(
+                    f"groups of {size} weights do not fit a packed file",
+                    hint=f"Take groups of at most {MAX_GROUP}.",
+                )
+            tensors = ("codes", _nibbles(codes)), ("multipliers", _nibbles(multipliers))
+            return Stored(unpack.GROUPED, tensors, size)
+        case Codebook(indices, levels):
+            return Stored(unpack.CODEBOOK, (("indices", _nibbles(indices)), ("levels", levels)))
+        case Entropy(codes):
+            stored = np.frombuffer(packed_entropy.encode(codes), np.uint8)
+            return Stored(unpack.ENTROPY, (("entropy", stored),))
+
+
+def _nibbles(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Of values in -8..7, or in 0..15: the same bits, the first of each pair in the low half."""
+    signed = ((values.astype(np.int8) + 8) & 0x0F) - 8
+    return np.frombuffer(pack_int4(signed.astype(np.int8)), np.uint8)
