@@ -1,1 +1,1 @@
-"""TBD."""
+"""The report: figures, doubts, then HTML, JSON, CSV and a table."""
