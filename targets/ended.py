@@ -18,6 +18,7 @@ from targets.agent.records import (
     Loading,
     Memory,
     Peak,
+    Probed,
     Sample,
     Skipped,
     Timed,
@@ -48,6 +49,7 @@ _PHASES: dict[type, str] = {
     Warmed: "warming up",
     Timed: "timing",
     Detected: "detecting",
+    Probed: "detecting",
     Skipped: "detecting",
     Peak: "ending",
 }

@@ -40,6 +40,7 @@ class Settings:
     iou: float = 0.65
     max_detections: int = 300
     multi_label: bool = True
+    probe_values: int = 0
     sample_period_s: float = 1.0
 
 

@@ -14,6 +14,7 @@ from .frames import FrameUnreadable, decode_picture
 from .inputs import InputMismatch
 from .pictures import PictureInput, encoded, synthetic
 from .plan import Plan, PlanFile
+from .probing import samples
 from .records import (
     Loaded,
     Loading,
@@ -139,7 +140,10 @@ class Run:
     ) -> Iterator[Any]:
         detection = None if pictures is None else Detection(self._plan, model, pictures)
         for index, image in enumerate(self._plan.images):
-            yield self._detected(detection, index, image, refusal)
+            record = self._detected(detection, index, image, refusal)
+            yield record
+            if self._plan.probe_values and not isinstance(record, Skipped):
+                yield from samples(model, index, image.id, self._plan.probe_values)
             yield from self._between()
 
     def _detected(

@@ -39,6 +39,7 @@ class Plan:
     head: None where the outputs are not understood: timed and measured, nothing detected.
     warmup, timed_runs: inferences of the model alone.  images: then each of these, end to end.
     confidence: of the detections told back.  fps_confidence: at which `boxes_ns` is timed.
+    probe_values: of each output, that many values at most are told after each image (0: none).
     sample_period_s: the least time between two sensor readings.
     journal: a new file on the board that gets every record too.
     """
@@ -56,6 +57,7 @@ class Plan:
     iou: float = 0.65
     max_detections: int = 300
     multi_label: bool = True
+    probe_values: int = 0
     sample_period_s: float = 1.0
     journal: Optional[str] = None
 
@@ -125,6 +127,7 @@ def _plan(value: Dict[str, Any]) -> Plan:
         "iou": lambda item: _real(item, "iou", 0, 1),
         "max_detections": lambda item: _whole(item, "max_detections", 1, 10_000),
         "multi_label": _flag,
+        "probe_values": lambda item: _whole(item, "probe_values", 0, 1_000_000),
         "sample_period_s": lambda item: _real(item, "sample_period_s", 0.01, 86_400),
         "journal": lambda item: _path(item, "journal"),
     }

@@ -145,6 +145,24 @@ class Detected:
 
 
 @dataclasses.dataclass(frozen=True)
+class Probed:
+    """A sample of one output after an image, where `Plan.probe_values` asks for it.
+
+    output: its place in `Loaded.outputs`.  values: how many the tensor has.  step: each step-th of
+    them, in C order, is in `sample` (base64 of little-endian numbers of type `dtype`).
+    """
+
+    index: int = 0
+    image: str = ""  # Plan image id
+    output: int = 0
+    tensor: str = ""
+    dtype: str = ""
+    values: int = 0
+    step: int = 1
+    sample: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Skipped:
     """An image that could not be used, and why."""
 
@@ -195,7 +213,7 @@ class Finished:
 RECORDS = {
     cls.__name__.lower(): cls
     for cls in (
-        Hello, Facts, Loading, Loaded, TimedInput, Warmed, Timed, Detected, Skipped, Sample, Peak,
-        Failed, Finished,
+        Hello, Facts, Loading, Loaded, TimedInput, Warmed, Timed, Detected, Probed, Skipped, Sample,
+        Peak, Failed, Finished,
     )
 }  # fmt: skip
