@@ -10,7 +10,8 @@ InputError                          3
 |- OutOfRange                       3
 |- ModelError                       3   a .tflite file
 |  |- MalformedModel                3
-|  `- UnsupportedModel              3
+|  |- UnsupportedModel              3
+|  `- DoesNotRun                    3   the runtime of this machine refuses it
 |- RecipeError                      3
 |- ImageUnreadable                  3
 |- DataError                        3   annotations, folders of images
@@ -70,6 +71,10 @@ class MalformedModel(ModelError):
 
 class UnsupportedModel(ModelError):
     """A valid model with something that we do not handle."""
+
+
+class DoesNotRun(ModelError):
+    """The runtime of this machine refuses a model, or crashes with it."""
 
 
 class RecipeError(InputError):

@@ -125,6 +125,11 @@ class Model:
             outputs[facts.name] = output
         return outputs
 
+    def output(self, position: int) -> NDArray[Any]:
+        """A copy of one output, by its place in `outputs`."""
+        values: NDArray[Any] = self._interpreter.get_tensor(self._output_details[position]["index"])
+        return values
+
     def _resize(self, imgsz: Optional[Tuple[int, int]]) -> None:
         for detail in self._interpreter.get_input_details():
             signature = [int(size) for size in detail.get("shape_signature", detail["shape"])]
