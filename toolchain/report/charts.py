@@ -1,23 +1,21 @@
 """Charts as inline SVG; colours come from the page's style, so they follow light and dark.
 
-All texts are escaped here.  Widths are in the pixels of a phone, so that texts stay readable
-where a chart fills the screen.
+Widths are in the pixels of a phone, so that texts stay readable where a chart fills the screen.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from toolchain.report import text
+from toolchain.report import svg, text
 from toolchain.report.figures import Latency
+from toolchain.report.svg import number as n
 
-WIDTH = 380
+WIDTH = svg.WIDTH
 _LEFT, _RIGHT = 40, 14
-_MOST_LETTERS = 24  # of a name beside figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +52,15 @@ class Times:
 def plane(points: Sequence[Point], *, x_label: str, y_label: str) -> Markup:
     """Accuracy over file size, x from 0, y as close as the points allow."""
     height, top, bottom = 250, 26, 42
-    xs = _Scale(0, max(p.x for p in points) * 1.12, _LEFT, WIDTH - _RIGHT)
+    xs = svg.Scale(0, max(p.x for p in points) * 1.12, _LEFT, WIDTH - _RIGHT)
     ends = [value for p in points for value in (p.y, p.low, p.high) if value is not None]
     margin = max((max(ends) - min(ends)) * 0.18, 0.5)
-    ys = _Scale(min(ends) - margin, max(ends) + margin, height - bottom, top)
+    ys = svg.Scale(min(ends) - margin, max(ends) + margin, height - bottom, top)
     parts = [_grid_y(ys), _grid_x(xs, height - bottom)]
-    parts += [_text(_LEFT - 30, 14, y_label, "axis"), _middle(height - 6, x_label)]
+    parts += [svg.words(_LEFT - 30, 14, y_label, "axis"), _middle(height - 6, x_label)]
     parts += [_point(point, xs, ys) for point in points]
     parts += _names([(xs(p.x), ys(p.y), p.name) for p in points])
-    return _svg(height, parts, f"{y_label} over {x_label}")
+    return svg.chart(height, parts, f"{y_label} over {x_label}")
 
 
 def bars(rows: Sequence[Bar], *, unit: str, shades: Sequence[str]) -> Markup:
@@ -73,18 +71,20 @@ def bars(rows: Sequence[Bar], *, unit: str, shades: Sequence[str]) -> Markup:
     step, top = 44, 24
     height = top + step * len(rows) + 22
     longest = max((v for row in rows for v in row.values if v is not None), default=1)
-    xs = _Scale(0, longest * 1.02, 4, WIDTH - _RIGHT)
+    xs = svg.Scale(0, longest * 1.02, 4, WIDTH - _RIGHT)
     parts = [_grid_x(xs, top + step * len(rows), top=top, unit=unit), _legend(shades, "shade")]
     for index, row in enumerate(rows):
         y = top + step * index
-        parts.append(_text(4, y + 14, row.name, "name"))
-        parts.append(_text(WIDTH - _RIGHT, y + 14, row.label, "value", anchor="end"))
+        parts.append(svg.words(4, y + 14, row.name, "name"))
+        parts.append(svg.words(WIDTH - _RIGHT, y + 14, row.label, "value", anchor="end"))
         known = sorted((v, shade) for shade, v in enumerate(row.values) if v is not None)
         start = xs.start
         for value, shade in known:
-            parts.append(_rect(f"s{row.series} shade{shade}", start, y + 20, xs(value) - start, 14))
+            parts.append(
+                svg.rectangle(f"s{row.series} shade{shade}", start, y + 20, xs(value) - start, 14)
+            )
             start = xs(value)
-    return _svg(height, parts, ", ".join(shades))
+    return svg.chart(height, parts, ", ".join(shades))
 
 
 def histograms(rows: Sequence[Times]) -> Markup:
@@ -93,7 +93,7 @@ def histograms(rows: Sequence[Times]) -> Markup:
     parts = []
     for index, row in enumerate(rows):
         parts.append(_histogram(row, step * index, bins))
-    return _svg(step * len(rows), parts, "Latency of the model alone")
+    return svg.chart(step * len(rows), parts, "Latency of the model alone")
 
 
 def stacked(rows: Sequence[Bar], *, shades: Sequence[str]) -> Markup:
@@ -102,48 +102,27 @@ def stacked(rows: Sequence[Bar], *, shades: Sequence[str]) -> Markup:
     parts = [_legend(shades, "part")]
     for index, row in enumerate(rows):
         y = top + step * index
-        parts.append(_text(4, y + 14, row.name, "name"))
-        parts.append(_text(WIDTH - _RIGHT, y + 14, row.label, "value", anchor="end"))
+        parts.append(svg.words(4, y + 14, row.name, "name"))
+        parts.append(svg.words(WIDTH - _RIGHT, y + 14, row.label, "value", anchor="end"))
         values = [value or 0 for value in row.values]
-        xs = _Scale(0, sum(values) or 1, 4, WIDTH - _RIGHT)
+        xs = svg.Scale(0, sum(values) or 1, 4, WIDTH - _RIGHT)
         start = 0.0
         for shade, value in enumerate(values):
             kind = f"s{row.series} part{shade}"
-            parts.append(_rect(kind, xs(start), y + 20, xs(value) - xs.start, 14))
+            parts.append(svg.rectangle(kind, xs(start), y + 20, xs(value) - xs.start, 14))
             start += value
-    return _svg(top + step * len(rows), parts, "Share of each stage")
+    return svg.chart(top + step * len(rows), parts, "Share of each stage")
 
 
-class _Scale:
-    """Values from low to high laid on pixels from start to end."""
-
-    def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self.low, self.high, self.start, self.end = low, high, start, end
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / ((self.high - self.low) or 1)
-        return self.start + share * (self.end - self.start)
-
-    def ticks(self, wanted: int) -> list[float]:
-        """Round values inside, about as many as wanted."""
-        rough = (self.high - self.low) / wanted or 1
-        magnitude = 10 ** math.floor(math.log10(rough))
-        step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * 0.999)
-        first = math.ceil(self.low / step)
-        return [step * k for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
-
-
-def _point(point: Point, xs: _Scale, ys: _Scale) -> Markup:
+def _point(point: Point, xs: svg.Scale, ys: svg.Scale) -> Markup:
     x, y = xs(point.x), ys(point.y)
     parts = []
     if point.low is not None and point.high is not None:
         low, high = ys(point.low), ys(point.high)
-        left = _n(x - 4)
-        ends = f"M{_n(x)} {_n(low)}V{_n(high)}M{left} {_n(low)}h8M{left} {_n(high)}h8"
-        parts.append(_path(f"whisker s{point.series}", ends))
-    parts.append(
-        Markup('<circle class="s{}" cx="{}" cy="{}" r="5.5"/>').format(point.series, _n(x), _n(y))
-    )
+        left = n(x - 4)
+        ends = f"M{n(x)} {n(low)}V{n(high)}M{left} {n(low)}h8M{left} {n(high)}h8"
+        parts.append(svg.path(f"whisker s{point.series}", ends))
+    parts.append(svg.circle(f"s{point.series}", x, y, 5.5))
     return Markup("").join(parts)
 
 
@@ -152,7 +131,7 @@ def _names(points: Sequence[tuple[float, float, str]]) -> list[Markup]:
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y, _ in points]
     parts = []
     for x, y, name in points:
-        wide = 6.6 * len(_short(name))
+        wide = 6.6 * len(svg.shortened(name))
         places = [  # right, left, above, below: where the text starts, and its line
             (x + 10, y + 4), (x - 10 - wide, y + 4), (x - wide / 2, y - 12), (x - wide / 2, y + 20)
         ]  # fmt: skip
@@ -166,7 +145,7 @@ def _names(points: Sequence[tuple[float, float, str]]) -> list[Markup]:
         taken.append(boxes[chosen])
         anchor = ("start", "end", "middle", "middle")[chosen]
         at = (x + 10, x - 10, x, x)[chosen]
-        parts.append(_text(at, places[chosen][1], name, "name", anchor))
+        parts.append(svg.words(at, places[chosen][1], name, "name", anchor))
     return parts
 
 
@@ -174,23 +153,18 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _short(words: str) -> str:
-    words = text.clean(words)
-    return words if len(words) <= _MOST_LETTERS else words[: _MOST_LETTERS - 1] + "…"
-
-
 def _histogram(row: Times, y: float, bins: int) -> Markup:
     latency, base = row.latency, y + 74
     low = min(latency.min_ms, 0.97 * latency.p50_ms)
     high = max(latency.max_ms, 1.10 * latency.p50_ms)
-    xs = _Scale(low, high, 4, WIDTH - _RIGHT)
+    xs = svg.Scale(low, high, 4, WIDTH - _RIGHT)
     counts = [0] * bins
     for value in latency.values_ms:
         counts[min(bins - 1, int((value - low) / (high - low) * bins))] += 1
     width = (xs.end - xs.start) / bins
     parts = [
-        _text(4, y + 14, row.name, "name"),
-        _text(
+        svg.words(4, y + 14, row.name, "name"),
+        svg.words(
             WIDTH - _RIGHT,
             y + 14,
             f"p50 {text.milliseconds(latency.p50_ms)} · p90 {text.milliseconds(latency.p90_ms)} · "
@@ -198,39 +172,37 @@ def _histogram(row: Times, y: float, bins: int) -> Markup:
             "value",
             anchor="end",
         ),
-        _path("line", f"M4 {_n(base)}H{WIDTH - _RIGHT}"),
+        svg.path("line", f"M4 {n(base)}H{WIDTH - _RIGHT}"),
     ]
     for index, count in enumerate(counts):
         if count:
             tall = max(2.0, 44 * count / max(counts))
             left = xs.start + index * width
-            parts.append(_rect(f"s{row.series}", left, base - tall, width - 1, tall))
+            parts.append(svg.rectangle(f"s{row.series}", left, base - tall, width - 1, tall))
     for value, name in ((latency.p50_ms, "p50"), (latency.p90_ms, "p90"), (latency.p99_ms, "p99")):
-        parts.append(_path(f"mark {name}", f"M{_n(xs(value))} {_n(base - 48)}V{_n(base + 4)}"))
+        parts.append(svg.path(f"mark {name}", f"M{n(xs(value))} {n(base - 48)}V{n(base + 4)}"))
     parts += [
-        _text(4, base + 15, text.milliseconds(low), "tick"),
-        _text(WIDTH - _RIGHT, base + 15, text.milliseconds(high), "tick", anchor="end"),
+        svg.words(4, base + 15, text.milliseconds(low), "tick"),
+        svg.words(WIDTH - _RIGHT, base + 15, text.milliseconds(high), "tick", anchor="end"),
     ]
     return Markup("").join(parts)
 
 
-def _grid_y(ys: _Scale) -> Markup:
+def _grid_y(ys: svg.Scale) -> Markup:
     parts = []
     for value in ys.ticks(5):
-        parts.append(_path("grid", f"M{_LEFT} {_n(ys(value))}H{WIDTH - _RIGHT}"))
-        parts.append(_text(_LEFT - 6, ys(value) + 4, f"{value:g}", "tick", anchor="end"))
+        parts.append(svg.path("grid", f"M{_LEFT} {n(ys(value))}H{WIDTH - _RIGHT}"))
+        parts.append(svg.words(_LEFT - 6, ys(value) + 4, f"{value:g}", "tick", anchor="end"))
     return Markup("").join(parts)
 
 
-def _grid_x(xs: _Scale, bottom: float, *, top: float = 26, unit: str = "") -> Markup:
+def _grid_x(xs: svg.Scale, bottom: float, *, top: float = 26, unit: str = "") -> Markup:
     parts = []
     for value in xs.ticks(5):
         x = xs(value)
-        parts.append(
-            Markup('<path class="grid" d="M{} {}V{}"/>').format(_n(x), _n(top), _n(bottom))
-        )
+        parts.append(svg.path("grid", f"M{n(x)} {n(top)}V{n(bottom)}"))
         anchor = "start" if x < 12 else "middle"
-        parts.append(_text(x, bottom + 15, f"{value:g} {unit}".strip(), "tick", anchor=anchor))
+        parts.append(svg.words(x, bottom + 15, f"{value:g} {unit}".strip(), "tick", anchor=anchor))
     return Markup("").join(parts)
 
 
@@ -238,38 +210,11 @@ def _legend(names: Sequence[str], kind: str) -> Markup:
     """In greys: the shades mean the same in every colour."""
     parts, x = [], 4.0
     for shade, name in enumerate(names):
-        parts.append(_rect(f"key {kind}{shade}", x, 3, 10, 10))
-        parts.append(_text(x + 15, 12, name, "tick"))
+        parts.append(svg.rectangle(f"key {kind}{shade}", x, 3, 10, 10))
+        parts.append(svg.words(x + 15, 12, name, "tick"))
         x += 30 + 6.1 * len(name)
     return Markup("").join(parts)
 
 
 def _middle(y: float, words: str) -> Markup:
-    return _text((WIDTH + _LEFT - _RIGHT) / 2, y, words, "axis", anchor="middle")
-
-
-def _rect(kind: str, x: float, y: float, width: float, height: float) -> Markup:
-    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="1"/>').format(
-        kind, _n(x), _n(y), _n(width), _n(height)
-    )
-
-
-def _path(kind: str, outline: str) -> Markup:
-    return Markup('<path class="{}" d="{}"/>').format(kind, outline)
-
-
-def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> Markup:
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        kind, _n(x), _n(y), anchor, _short(words) if kind == "name" else text.clean(words)
-    )
-
-
-def _svg(height: float, parts: Iterable[Markup], title: str) -> Markup:
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
-    ).format(WIDTH, _n(height), title, Markup("").join(parts))
-
-
-def _n(value: float) -> str:
-    """A coordinate, short."""
-    return f"{value:.1f}".removesuffix(".0")
+    return svg.words((WIDTH + _LEFT - _RIGHT) / 2, y, words, "axis", anchor="middle")
