@@ -1,0 +1,128 @@
+"""What kind of model it is, and which operators run slowly or in float."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+from toolchain.tflite.lint.findings import Finding, names
+from toolchain.tflite.lint.making import found
+from toolchain.tflite.view import Node, View
+
+EXPAND: Final = "HalfbyteExpand"
+"""The custom operator of packed models (`docs/packed-format.md`)."""
+
+_CONVERTERS: Final = ("QUANTIZE", "DEQUANTIZE", "CAST")
+
+
+def checks(view: View) -> Iterator[Finding]:
+    """All of the checks below."""
+    quantized = any(view.tensors[index].quantized for index in view.activations)
+    few_bits = any(
+        view.tensors[node.inputs[1]].quantized or _unpacked(view, node) for node in view.weighted
+    )
+    if not quantized and not few_bits:
+        return iter([_plain(view)])
+    if not quantized:
+        return itertools.chain(_dynamic(view), int4(view), packed(view))
+    return itertools.chain(islands(view), int4(view), packed(view))
+
+
+def int4(view: View) -> Iterator[Finding]:
+    """Convolutions with INT4 filters."""
+    slow = [
+        node
+        for node in view.weighted
+        if view.tensors[node.inputs[1]].element.name == "int4" and node.kind != "FULLY_CONNECTED"
+    ]
+    if slow:
+        layers = [view.layer(node) for node in slow]
+        weights = sum(view.tensors[node.inputs[1]].elements for node in slow)
+        yield found(
+            view,
+            "int4-convolution",
+            "warning",
+            slow[0],
+            f"{len(slow)} convolutions with {weights:,} INT4 weights; stock runtimes compute them "
+            "3 to 4 times slower than int8",
+            measure="convolutions",
+            value=len(slow),
+            others=tuple(layers[1:]),
+        )
+
+
+def packed(view: View) -> Iterator[Finding]:
+    """Filters that a custom operator unpacks."""
+    nodes = [node for node in view.nodes if node.kind == EXPAND]
+    if nodes:
+        yield found(
+            view,
+            "packed",
+            "note",
+            view.tensors[nodes[0].outputs[0]],
+            f"{len(nodes)} filters are packed ({EXPAND}); stock runtimes refuse the file",
+            measure="packed filters",
+            value=len(nodes),
+        )
+
+
+def islands(view: View) -> Iterator[Finding]:
+    """Operators on float activations inside a model that has quantized ones."""
+    floating = [node for node in view.nodes if _computes_in_float(view, node)]
+    heavy = [node for node in floating if node in view.weighted]
+    if not floating:
+        return
+    layers = [view.layer(node) for node in heavy or floating]
+    weights = sum(view.tensors[node.inputs[1]].elements for node in heavy)
+    kinds = names(sorted({node.kind for node in floating}), 6)
+    yield found(
+        view,
+        "float-island",
+        "warning" if heavy else "note",
+        (heavy or floating)[0],
+        f"{len(floating)} of {len(view.nodes)} operators compute in float ({kinds})"
+        + (f", {len(heavy)} of them with {weights:,} weights" * bool(heavy)),
+        measure="float operators",
+        value=len(floating),
+        others=tuple(layers[1:]),
+    )
+
+
+def _computes_in_float(view: View, node: Node) -> bool:
+    if node.kind in _CONVERTERS or view.copied_from(node):
+        return False
+    ends = [view.tensors[index] for index in (*node.data, *node.outputs)]
+    return bool(ends) and all(end.element.name in ("float32", "float16") for end in ends)
+
+
+def _unpacked(view: View, node: Node) -> bool:
+    maker = view.producers.get(node.inputs[1])
+    return maker is not None and maker.kind == EXPAND
+
+
+def _dynamic(view: View) -> Iterator[Finding]:
+    layers = [node for node in view.weighted if view.tensors[node.inputs[1]].quantized]
+    if layers:
+        yield found(
+            view,
+            "float-activations",
+            "note",
+            layers[0],
+            f"{len(layers)} layers have quantized weights, all activations are float",
+            measure="layers",
+            value=len(layers),
+            others=tuple(view.layer(node) for node in layers[1:]),
+        )
+
+
+def _plain(view: View) -> Finding:
+    return found(
+        view,
+        "not-quantized",
+        "note",
+        "the model",
+        f"none of its {len(view.nodes)} operators works on quantized tensors",
+        measure="quantized tensors",
+        value=0,
+    )
