@@ -28,11 +28,15 @@ from toolchain.quantize.granularity import (
 from toolchain.quantize.schemes.checks import check, check_bits
 from toolchain.quantize.schemes.either import as_index, library
 from toolchain.quantize.schemes.kmeans import kmeans
-from toolchain.quantize.search import Search, importance, minimise, unit
+from toolchain.quantize.search import Search, choose, importance, minimise, unit
 
 NAME: Final = "codebook"
 GRANULARITIES: Final = (Network, Layer, Channel)
 FITTED_BY: Final[tuple[Search, ...]] = ("mse", "weighted")
+
+
+_ALL: Final = np.maximum(np.arange(-128, 128, dtype=np.float32), -127) / 127
+"""At 8 bits there is nothing to choose: every whole number is a level."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +72,9 @@ def fit(
     view = Channel() if isinstance(granularity, Layer) else granularity
     weight = importance(search, energy, weights.shape, view)
     relative, peak = unit(rows(weights, view))
-    if isinstance(granularity, Layer):
+    if bits == 8:
+        real = np.tile(_ALL, (len(relative), 1))
+    elif isinstance(granularity, Layer):
         real = _shared_levels(relative, peak, weight, 2**bits)
     else:
         real = kmeans(relative[:, 0], None if weight is None else weight[:, 0], 2**bits)
@@ -76,6 +82,8 @@ def fit(
     step = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     levels = np.rint(real / step).astype(np.int8)
     if isinstance(granularity, Layer):
+        levels = levels[:1]
+    if isinstance(granularity, Layer) or bits == 8:
         step = _fitted_steps(relative, weight, levels, step)
     scale = np.where(peak > 0, peak * step, 1).astype(np.float32)
     return Parameters(levels, _table(levels), scale, bits, granularity)
@@ -132,13 +140,13 @@ def _shared_levels(
     if not peak.all():
         # A channel of zeros must stay one.
         levels[0, np.abs(levels[0]).argmin()] = 0
-    return levels
+    return np.sort(levels)
 
 
 def _fitted_steps(
     relative: FloatArray, weight: FloatArray | None, levels: NDArray[np.int8], step: FloatArray
 ) -> FloatArray:
-    """The best multiple of shared levels [1, n] for each channel: [O, 1]."""
+    """The best multiple of levels that all channels share, for each channel: [O, 1]."""
     values = levels[0].astype(np.float32)[_table(levels)[0]]
 
     def restore(rows: FloatArray, step: FloatArray) -> FloatArray:
@@ -146,8 +154,10 @@ def _fitted_steps(
         np.clip(half_steps, 0, 511, out=half_steps)
         return np.asarray(values[half_steps.astype(np.intp)] * step)
 
-    low, high = (np.full((len(relative), 1), step[0, 0] * share) for share in (0.5, 1.5))
-    return minimise(restore, relative, weight, low=low, high=high)
+    same = np.full((len(relative), 1), step[0, 0])
+    best = minimise(restore, relative, weight, low=same * 0.5, high=same * 1.5)
+    # Many levels fit the channel that they were made for only as they are.
+    return choose(restore, relative, weight, [same, best])
 
 
 def _table(levels: NDArray[np.int8]) -> NDArray[np.uint8]:

@@ -60,7 +60,7 @@ class _Sorted:
 def kmeans(rows: FloatArray, weight: FloatArray | None, count: int) -> FloatArray:
     """`count` levels for each row, ascending: float32 [R, count].
 
-    rows: float32 [R, n] in -1..1.  weight: importance, float32 [R, n] or [1, n], above 0.
+    rows: float32 [R, n] in -1..1.  weight: importance, float32 [R, n] or [1, n], none below 0.
     A row of fewer values than levels repeats some.
     """
     parts = []
@@ -73,14 +73,28 @@ def kmeans(rows: FloatArray, weight: FloatArray | None, count: int) -> FloatArra
 
 def _sorted(rows: FloatArray, weight: FloatArray | None) -> _Sorted:
     if weight is None:
-        values = np.sort(rows, axis=1).astype(np.float64)
-        mass = np.ones_like(values)
+        values, mass = np.sort(rows, axis=1), np.ones(1, np.float32)
     else:
-        order = np.argsort(rows, axis=1)
-        values = np.take_along_axis(rows, order, axis=1).astype(np.float64)
-        wide = np.broadcast_to(weight, rows.shape).astype(np.float64)
-        mass = np.take_along_axis(wide, order, axis=1)
-    return _Sorted(values, _running(mass), _running(mass * values))
+        values, mass = _sorted_pairs(rows, np.broadcast_to(weight, rows.shape))
+    exact = values.astype(np.float64)
+    wide = np.broadcast_to(mass, rows.shape).astype(np.float64)
+    return _Sorted(exact, _running(wide), _running(wide * exact))
+
+
+def _sorted_pairs(values: FloatArray, mass: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Pairs by value, then by mass, so that the order in which they came leaves no trace.
+
+    The bits of a float32 of 0 or more are ordered as it is; below 0 they are turned round.  Both
+    fit in one number of 64 bits, which sorts faster than an index does.
+    """
+    bits = values.view(np.uint32)
+    ordered = bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+    pairs = ordered.astype(np.uint64) << np.uint64(32)
+    pairs |= np.ascontiguousarray(mass).view(np.uint32)
+    pairs.sort(axis=1)
+    ordered = (pairs >> np.uint64(32)).astype(np.uint32)
+    bits = ordered ^ np.where(ordered >> 31, np.uint32(0x80000000), np.uint32(0xFFFFFFFF))
+    return bits.view(np.float32), (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32)
 
 
 def _running(values: Doubles) -> Doubles:
