@@ -42,6 +42,9 @@ class Settings:
     multi_label: bool = True
     probe_values: int = 0
     sample_period_s: float = 1.0
+    expand_int4: bool = False
+    keep_expanded: bool = True
+    drop_pages: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import subprocess
@@ -20,7 +21,9 @@ def run(job: Bundle) -> Iterator[Envelope]:
     """Every record of one run on the host.  Raises RunIncomplete, StreamBroken."""
     paths = {item.sha256: str(item.source) for item in job.items}
     marker = f"halfbyte-{secrets.token_hex(8)}"
-    plan = job.plan(paths.__getitem__, marker).to_json()
+    plan = job.plan(paths.__getitem__, marker)
+    # The model is the user's own file, maybe in a folder of theirs: nothing is put beside it.
+    plan = dataclasses.replace(plan, keep_expanded=False)
     agent = zipapp.build(cache_dir())
     process = subprocess.Popen(
         [sys.executable, str(agent.path), "run"],
@@ -34,7 +37,7 @@ def run(job: Bundle) -> Iterator[Envelope]:
     failed: Failed | None = None
     with process:
         try:
-            process.stdin.write(plan)
+            process.stdin.write(plan.to_json())
             process.stdin.close()
             lines = iter(lambda: process.stdout.readline(LINE_LIMIT_BYTES), b"")  # type: ignore[union-attr]
             for envelope in Stream(marker).read(lines):

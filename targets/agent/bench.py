@@ -7,8 +7,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Iterator, Optional, Tuple
 
+from . import pages
 from .decoding import OutputMismatch, OutputNotFinite
 from .detect import Detection
+from .expand_kept import Keeper, Kept
 from .faults import FileChanged, FileMissing, Interrupted, OutputNotUnderstood
 from .frames import FrameUnreadable, decode_picture
 from .inputs import InputMismatch
@@ -44,6 +46,8 @@ class Run:
         self._telemetry = telemetry
         self._stopping = stopping
         self._sampled_ns: Optional[int] = None
+        self._keeper = Keeper(plan.model, keep=plan.keep_expanded, int4=plan.expand_int4)
+        self._has_run = False
 
     def records(self) -> Iterator[Any]:
         """Load, warm up, time, detect.  Raises Fault, MemoryError."""
@@ -52,16 +56,20 @@ class Run:
         except Interrupted:
             yield self._peak()
             raise
+        finally:
+            self._keeper.close()
         yield self._peak()
 
     def _steps(self) -> Iterator[Any]:
-        file_bytes = self._checked_bytes()
+        kept = self._keeper.find()
+        # A kept file that is whole is the model that the plan names.
+        file_bytes = self._checked_bytes() if kept is None else self._size()
         yield Loading(
             file_bytes=file_bytes,
             memory=self._telemetry.memory(),
             mem_available_bytes=self._telemetry.mem_available_bytes(),
         )
-        model, loaded = self._load()
+        model, loaded = self._load(kept)
         yield loaded
         pictures, refusal = self._picture_input(model)
         source, tensors = self._timed_input(model, pictures)
@@ -87,17 +95,31 @@ class Run:
             raise FileChanged("the model on the board is not the one that was sent")
         return size
 
-    def _load(self) -> Tuple[Model, Loaded]:
-        before, start_ns = self._telemetry.memory(), time.perf_counter_ns()
+    def _size(self) -> int:
+        try:
+            return os.stat(self._plan.model.path.encode("utf-8")).st_size
+        except OSError as error:
+            raise FileMissing(f"the model: {error.strerror}") from error
+
+    def _load(self, kept: Optional[Kept]) -> Tuple[Model, Loaded]:
+        before = self._telemetry.memory()
+        if kept is None:
+            kept = self._keeper.make()
+        start_ns = time.perf_counter_ns()
         model = Model(
-            self._plan.model.path,
+            self._plan.model.path if kept is None else kept.path,
             threads=self._plan.threads,
             runtime=self._runtime,
             imgsz=self._plan.imgsz,
+            content=None if kept is None else kept.content,
         )
         load_ns = time.perf_counter_ns() - start_ns
+        self._drop_pages()
         loaded = Loaded(
             load_ns=load_ns,
+            expand_ns=None if kept is None else kept.expand_ns,
+            expanded_bytes=None if kept is None else kept.size_bytes,
+            kept=None if kept is None else kept.how,
             before=before,
             after=self._telemetry.memory(),
             inputs=model.inputs,
@@ -160,6 +182,10 @@ class Run:
 
     def _between(self) -> Iterator[Any]:
         """Between two inferences: end if asked to, and read the sensors when it is time."""
+        if not self._has_run:
+            self._has_run = True
+            self._keeper.settle()
+            self._drop_pages()
         if self._stopping.name is not None:
             raise Interrupted(self._stopping.name)
         now_ns = time.monotonic_ns()
@@ -167,3 +193,7 @@ class Run:
         if self._sampled_ns is None or now_ns - self._sampled_ns >= period_ns:
             self._sampled_ns = now_ns
             yield self._telemetry.sample()
+
+    def _drop_pages(self) -> None:
+        if self._plan.drop_pages:
+            pages.drop(self._plan.model.path, *self._keeper.paths)

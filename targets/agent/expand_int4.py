@@ -16,17 +16,12 @@ from .expand_model import (
     shape_of,
 )
 from .flat import Malformed, Table
-from .unpack import NIBBLES
+from .unpack import NIBBLES, check
 
 _CONVOLUTIONS = (CONV_2D, DEPTHWISE_CONV_2D)
 _INT4_VERSION, _INT8_VERSION = 7, 3  # of both (TensorFlow Lite, tools/versioning/op_version.cc)
 
 Place = Tuple[int, int]  # graph, tensor
-
-
-def has_int4(model: Model) -> bool:
-    """Whether there is such a filter."""
-    return any(True for _ in _filters(model))
 
 
 def widen(model: Model, edits: Edits) -> None:
@@ -45,6 +40,7 @@ def widen(model: Model, edits: Edits) -> None:
             raise Malformed("INT4 tensors of several shapes share a buffer")
         buffer = model.buffers[number]
         stored = buffer.payload(0)[: (rows * row + 1) // 2]
+        check(NIBBLES, (stored,), rows, row, 0)
         edits.add_filter(buffer.place(0), Filter(0, NIBBLES, (stored,), rows, row))
         edits.drop(buffer)
     _check_others(model, places, set(by_buffer))

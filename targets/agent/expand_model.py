@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .flat import MAX_FILE_BYTES, Flat, Malformed, Table
+from .flat import MAX_FILE_BYTES, OPERATOR, Flat, Malformed, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-OPERATOR = b"HalfbyteExpand"
-
 # schema.fbs: TensorType, BuiltinOperator
 FLOAT32, INT32, UINT8, INT8, INT4 = 0, 2, 3, 9, 17
 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 3, 4, 9
@@ -26,6 +24,8 @@ CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 3, 4, 9
 SECTION_BYTES = 1 << 16
 """What is added begins at a multiple of the largest pages that boards have."""
 ALIGNMENT = 64
+MAX_GROWTH = 64
+"""A bit of entropy-coded bytes gives a float of 32 at most; twice that, for what lies around it."""
 _LENGTH_BYTES = 4  # of a vector, before its elements
 _PADDING_BYTES = 16  # at most, between two vectors
 
@@ -37,16 +37,19 @@ class Model:
         self.flat = Flat(data)
         self.root = self.flat.root()
         self.codes = self.root.tables(1)
+        named = [i for i, code in enumerate(self.codes) if code.content(1) == OPERATOR]
+        if len(named) > 1:
+            raise Malformed(f"it has two operator codes of the name {OPERATOR.decode()}")
+        self.expand_code: Optional[int] = named[0] if named else None
+
+    def open(self) -> None:
+        """Read the rest, which plain models do not need."""
         self.graphs = self.root.tables(2)
         self.buffers = self.root.tables(4)
         if not self.graphs:
             raise Malformed("it has no graph")
         self.tensors = [graph.tables(0) for graph in self.graphs]
         self.operators = [graph.tables(3) for graph in self.graphs]
-        named = [i for i, code in enumerate(self.codes) if code.content(1) == OPERATOR]
-        if len(named) > 1:
-            raise Malformed(f"it has two operator codes of the name {OPERATOR.decode()}")
-        self.expand_code: Optional[int] = named[0] if named else None
 
     def builtin(self, operator: Table) -> int:
         """The operator's number in the schema; files of before 2020 know the short field only."""
@@ -62,7 +65,7 @@ class Model:
 class Filter:
     """A filter to write at byte `at`, `row` values in each of `rows` channels.
 
-    codec, stored, size: as in `unpack.DECODERS`.  scales: float32 [rows] for a float32 filter.
+    codec, stored, size: as in `unpack.decode`.  scales: float32 [rows] for a float32 filter.
     """
 
     at: int
@@ -84,9 +87,11 @@ class Expansion:
     """All that is to be written, in any order.
 
     kept: (first, behind the last) byte of what stays where it was.  patches: bytes that replace
-    some of those.  added: small vectors behind them.
+    some of those.  added: small vectors behind them.  packed: whether a stock runtime refuses the
+    file as it was.
     """
 
+    packed: bool
     data: Any
     kept: Tuple[Tuple[int, int], ...]
     patches: Tuple[Tuple[int, bytes], ...]
@@ -133,7 +138,7 @@ class Edits:
             start, count = buffer.span(0)
             self._dropped[start - _LENGTH_BYTES] = start + count
 
-    def finish(self) -> Expansion:
+    def finish(self, *, packed: bool) -> Expansion:
         """Raises Malformed where what stays and what goes cannot be told apart."""
         kept = self._kept()
         at = kept[-1][1]
@@ -151,9 +156,10 @@ class Edits:
             added.append((at - _LENGTH_BYTES, struct.pack("<I", item.size_bytes)))
             self.patch(distance_at, "I", at - _LENGTH_BYTES - distance_at)
             at += item.size_bytes
-            if at > MAX_FILE_BYTES:
-                raise Malformed("expanded it would be larger than a .tflite file can be")
+            if at > min(MAX_FILE_BYTES, MAX_GROWTH * len(self._model.flat.data) + SECTION_BYTES):
+                raise Malformed("expanded it would be larger than its codes can mean")
         return Expansion(
+            packed,
             self._model.flat.data,
             kept,
             tuple(self._patches.items()),

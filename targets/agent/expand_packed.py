@@ -10,7 +10,6 @@ from .expand_model import (
     FLOAT32,
     INT8,
     INT32,
-    OPERATOR,
     UINT8,
     Edits,
     Filter,
@@ -19,8 +18,8 @@ from .expand_model import (
     scales_of,
     shape_of,
 )
-from .flat import Malformed, Table
-from .unpack import DECODERS
+from .flat import OPERATOR, Malformed, Table
+from .unpack import check
 
 if TYPE_CHECKING:
     from .flat import Bytes
@@ -84,8 +83,8 @@ def options(content: Bytes) -> Tuple[int, int, int]:
     if length != OPTIONS:
         raise Malformed(f"{length} options where {OPTIONS} are due")
     codec, kind, low, high = values[2:6]
-    if codec not in DECODERS or kind not in (TO_INT8, TO_FLOAT32):
-        raise Malformed(f"codec {codec} to kind {kind} is not known to this version")
+    if kind not in (TO_INT8, TO_FLOAT32):
+        raise Malformed(f"output kind {kind} is not known to this version")
     return codec, kind, low + 256 * high
 
 
@@ -94,8 +93,8 @@ def _expand(model: Model, edits: Edits, operator: Table) -> Sequence[int]:
     tensors = model.tensors[0]
     codec, kind, size = options(operator.content(5))
     inputs, outputs = operator.integers(1), operator.integers(2)
-    if len(outputs) != 1 or len(inputs) != DECODERS[codec][0] + kind:
-        raise Malformed(f"{len(inputs)} inputs and {len(outputs)} outputs of codec {codec}")
+    if len(outputs) != 1 or len(inputs) < 1 + kind:
+        raise Malformed(f"{_NAME} with {len(inputs)} inputs and {len(outputs)} outputs")
     output = tensors[indexed(outputs[0], tensors, "tensor")]
     if output.number(1, "b") != (FLOAT32 if kind == TO_FLOAT32 else INT8):
         raise Malformed("an expanded filter of another type than its operator's")
@@ -105,6 +104,7 @@ def _expand(model: Model, edits: Edits, operator: Table) -> Sequence[int]:
     if kind == TO_FLOAT32:
         scales = _floats(stored[-1], rows)
         stored = stored[:-1]
+    check(codec, stored, rows, row, size)
     if output.number(2):
         raise Malformed("a filter that is packed and has a buffer too")
     # The filter takes over the buffer of its codes.

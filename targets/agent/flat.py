@@ -21,6 +21,10 @@ MAX_STEPS = 4_000_000
 _FORMATS: Dict[str, struct.Struct] = {code: struct.Struct("<" + code) for code in "bBHiIQ"}
 
 
+OPERATOR = b"HalfbyteExpand"
+"""The custom operator whose outputs are packed filters."""
+
+
 class Malformed(ValueError):
     """Bytes that are no sound model, or no packed one as docs/packed-format.md has it."""
 
@@ -34,8 +38,6 @@ class Flat:
     def __init__(self, data: Bytes) -> None:
         """Raises Malformed where the bytes do not begin as a model's."""
         self.data = memoryview(data).cast("B")
-        if len(self.data) > MAX_FILE_BYTES:
-            raise Malformed(f"a model of {len(self.data)} bytes")
         if len(self.data) < 16 or self.data[4:8] != IDENTIFIER:
             raise Malformed("the identifier TFL3 is missing")
         self.reach = 8
@@ -74,6 +76,11 @@ class Flat:
         self._steps_left -= steps + 1
         if self._steps_left < 0:
             raise Malformed(f"it has more than {MAX_STEPS} parts")
+
+
+def is_packed(data: Bytes) -> bool:
+    """Whether a model has packed filters, which a stock runtime refuses.  Raises Malformed."""
+    return any(code.content(1) == OPERATOR for code in Flat(data).root().tables(1))
 
 
 class Table:

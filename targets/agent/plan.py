@@ -41,6 +41,10 @@ class Plan:
     confidence: of the detections told back.  fps_confidence: at which `boxes_ns` is timed.
     probe_values: of each output, that many values at most are told after each image (0: none).
     sample_period_s: the least time between two sensor readings.
+    expand_int4: turn INT4 filters into int8 ones before the model is loaded; packed models are
+    expanded always.  keep_expanded: write the expanded model next to the packed one, for the next
+    run; else, and where there is no room for it, it lives in memory.  drop_pages: give back the
+    pages of the model's file once the runtime has its own copy of the filters.
     journal: a new file on the board that gets every record too.
     """
 
@@ -59,6 +63,9 @@ class Plan:
     multi_label: bool = True
     probe_values: int = 0
     sample_period_s: float = 1.0
+    expand_int4: bool = False
+    keep_expanded: bool = True
+    drop_pages: bool = False
     journal: Optional[str] = None
 
     def to_json(self) -> bytes:
@@ -126,9 +133,12 @@ def _plan(value: Dict[str, Any]) -> Plan:
         "fps_confidence": lambda item: _fraction(item, "fps_confidence"),
         "iou": lambda item: _real(item, "iou", 0, 1),
         "max_detections": lambda item: _whole(item, "max_detections", 1, 10_000),
-        "multi_label": _flag,
+        "multi_label": lambda item: _flag(item, "multi_label"),
         "probe_values": lambda item: _whole(item, "probe_values", 0, 1_000_000),
         "sample_period_s": lambda item: _real(item, "sample_period_s", 0.01, 86_400),
+        "expand_int4": lambda item: _flag(item, "expand_int4"),
+        "keep_expanded": lambda item: _flag(item, "keep_expanded"),
+        "drop_pages": lambda item: _flag(item, "drop_pages"),
         "journal": lambda item: _path(item, "journal"),
     }
     optional = {"marker", "imgsz", "head", "journal"}
@@ -212,7 +222,7 @@ def _fraction(value: Any, where: str) -> float:
     return float(value)
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: Any, where: str) -> bool:
     if type(value) is not bool:
-        raise BadPlan("multi_label is neither true nor false")
+        raise BadPlan(f"{where} is neither true nor false")
     return value

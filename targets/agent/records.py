@@ -85,9 +85,16 @@ class Loading:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """The model is in memory and allocated."""
+    """The model is in memory and allocated.
+
+    A packed model is expanded first: `before` is the memory before that.
+    """
 
     load_ns: int = 0  # read + create + allocate, the file being in the page cache
+    expand_ns: Optional[int] = None  # comes before load_ns; None where nothing was expanded now
+    expanded_bytes: Optional[int] = None  # of the model as loaded; None: loaded as it was sent
+    # Of the expanded model: "found" from an earlier run, "made" now, or only in "memory"
+    kept: Optional[str] = None
     before: Memory = Memory()
     after: Memory = Memory()
     inputs: Tuple[TensorFacts, ...] = ()

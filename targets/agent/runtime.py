@@ -80,13 +80,18 @@ class Model:
         threads: int,
         runtime: Runtime,
         imgsz: Optional[Tuple[int, int]] = None,
+        content: Optional[bytes] = None,
     ) -> None:
         """Read, create, allocate.  Raises ModelRefused, NoRuntime, MemoryError.
 
-        imgsz: (height, width) for a model whose input size is open.
+        imgsz: (height, width) for a model whose input size is open.  content: the model's bytes,
+        in place of the file at `path`.
         """
+        source: Dict[str, Any] = {"model_path": path}
+        if content is not None:
+            source = {"model_content": content}
         try:
-            self._interpreter = runtime.interpreter(model_path=path, num_threads=threads)
+            self._interpreter = runtime.interpreter(num_threads=threads, **source)
             self._resize(imgsz)
             self._interpreter.allocate_tensors()
         except MemoryError:

@@ -1,11 +1,18 @@
 """Few-bit codes -> int8 filters: the inverse of each way in which a packed file stores one.
 
-All arrays are flat and in C order of [O, H, W, I]; `row` is H * W * I.  Each function checks the
-lengths of what it is given before it allocates.  Inverses: `toolchain.tflite.packed_codecs`.
+    plain      int8 codes as they are
+    nibbles    4-bit codes -8..7 that are the filter, in TFLite's INT4 order
+    grouped    such codes, and multipliers 1..15, packed like them
+    codebook   4-bit indices packed like them, and 16 int8 levels for the filter or each channel
+    entropy    int8 codes, entropy-coded (`unpack_entropy`)
+
+Arrays are flat and in C order of [O, H, W, I]: `rows` channels of `row` values.  The inverse is
+`toolchain.tflite.packed_codecs`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Callable, Dict, Tuple, Union
 
 import numpy as np
@@ -18,6 +25,9 @@ if TYPE_CHECKING:
 
     Packed = Union[bytes, bytearray, memoryview, NDArray[np.uint8]]
     Int8Array = NDArray[np.int8]
+
+Stored = Tuple[Any, ...]
+"""Memoryviews of the tensors of one filter."""
 
 PLAIN, NIBBLES, GROUPED, CODEBOOK, ENTROPY = 1, 2, 3, 4, 5
 LEVELS = 16
@@ -63,29 +73,53 @@ def _looked_up(packed: Packed, count: int, pairs: Int8Array) -> Int8Array:
     return expanded.view(np.int8)[:count]
 
 
-def plain(stored: Tuple[Any, ...], rows: int, row: int, _size: int) -> Int8Array:
-    """The codes are there as they are."""
+def check(codec: int, stored: Stored, rows: int, row: int, size: int) -> None:
+    """Whether these tensors can hold `rows` x `row` values.  Nothing is allocated.
+
+    Raises Malformed.
+    """
+    if codec not in CODECS:
+        raise Malformed(f"codec {codec} is not known to this version")
+    known = CODECS[codec]
+    if len(stored) != known.tensors:
+        raise Malformed(f"{len(stored)} tensors of codes where {known.tensors} are due")
+    known.check(stored, rows, row, size)
+
+
+def decode(codec: int, stored: Stored, rows: int, row: int, size: int = 0) -> Int8Array:
+    """int8 [rows * row].  size: weights of a group.  Raises Malformed."""
+    check(codec, stored, rows, row, size)
+    return CODECS[codec].decode(stored, rows, row, size)
+
+
+def _check_plain(stored: Stored, rows: int, row: int, _size: int) -> None:
     _exactly(stored[0], rows * row, "codes")
+
+
+def _plain(stored: Stored, _rows: int, _row: int, _size: int) -> Int8Array:
     return np.frombuffer(stored[0], np.int8)
 
 
-def nibbles(stored: Tuple[Any, ...], rows: int, row: int, _size: int) -> Int8Array:
-    """4-bit codes that are the filter."""
-    _exactly(stored[0], (rows * row + 1) // 2, "codes")
+def _check_nibbles(stored: Stored, rows: int, row: int, _size: int) -> None:
+    _exactly(stored[0], (rows * row + 1) // 2, "4-bit codes")
+
+
+def _nibbles(stored: Stored, rows: int, row: int, _size: int) -> Int8Array:
     return unpack_int4(stored[0], rows * row)
 
 
-def grouped(stored: Tuple[Any, ...], rows: int, row: int, size: int) -> Int8Array:
-    """4-bit codes, each times its group's multiplier; `size` codes of a row are a group."""
+def _check_grouped(stored: Stored, rows: int, row: int, size: int) -> None:
     if size < 1:
         raise Malformed(f"groups of {size}")
-    groups = (row + size - 1) // size
-    _exactly(stored[0], (rows * row + 1) // 2, "codes")
-    _exactly(stored[1], (rows * groups + 1) // 2, "multipliers")
-    codes = unpack_int4(stored[0], rows * row)
+    _check_nibbles(stored, rows, row, size)
+    _exactly(stored[1], (rows * _groups(row, size) + 1) // 2, "multipliers")
+
+
+def _grouped(stored: Stored, rows: int, row: int, size: int) -> Int8Array:
+    """Each code times its group's multiplier; `size` codes of a row are a group."""
+    groups, whole = _groups(row, size), row // size
+    codes = unpack_int4(stored[0], rows * row).reshape(rows, row)
     multipliers = _looked_up(stored[1], rows * groups, _UNSIGNED).reshape(rows, groups)
-    codes = codes.reshape(rows, row)
-    whole = row // size
     # Splitting the last axis is a view: the products land in `codes`.
     in_groups = codes[:, : whole * size].reshape(rows, whole, size)
     in_groups *= multipliers[:, :whole, np.newaxis]
@@ -94,20 +128,22 @@ def grouped(stored: Tuple[Any, ...], rows: int, row: int, size: int) -> Int8Arra
     return codes.ravel()
 
 
-def codebook(stored: Tuple[Any, ...], rows: int, row: int, _size: int) -> Int8Array:
-    """4-bit indices of 16 int8 levels, which the filter or each row has."""
-    _exactly(stored[0], (rows * row + 1) // 2, "indices")
-    levels = np.frombuffer(stored[1], np.int8)
-    if levels.size not in (LEVELS, rows * LEVELS):
-        raise Malformed(f"{levels.size} levels for {rows} channels")
-    if levels.size == LEVELS:
-        return _looked_up(stored[0], rows * row, levels[_UNSIGNED])
+def _check_codebook(stored: Stored, rows: int, row: int, size: int) -> None:
+    _check_nibbles(stored, rows, row, size)
+    if len(stored[1]) not in (LEVELS, rows * LEVELS):
+        raise Malformed(f"{len(stored[1])} levels for {rows} channels")
+
+
+def _codebook(stored: Stored, rows: int, row: int, _size: int) -> Int8Array:
+    """Indices of 16 levels, which the filter or each row has."""
+    levels = np.frombuffer(stored[1], np.int8).reshape(-1, LEVELS)
+    if len(levels) == 1:
+        return _looked_up(stored[0], rows * row, levels[0][_UNSIGNED])
     if row % 2:  # a byte may hold the end of one row and the start of the next
         indices = _looked_up(stored[0], rows * row, _UNSIGNED).reshape(rows, row)
-        return np.concatenate([own[i] for own, i in zip(levels.reshape(rows, LEVELS), indices)])
+        return np.concatenate([own[i] for own, i in zip(levels, indices)])
     expanded = np.empty((rows, row // 2), np.int16)
     packed = np.frombuffer(stored[0], np.uint8).reshape(rows, row // 2)
-    levels = levels.reshape(rows, LEVELS)
     for start in range(0, rows, _TABLES):
         tables = levels[start : start + _TABLES].take(_UNSIGNED, axis=1).view(np.int16)
         for table, codes, out in zip(tables[..., 0], packed[start:], expanded[start:]):
@@ -115,21 +151,36 @@ def codebook(stored: Tuple[Any, ...], rows: int, row: int, _size: int) -> Int8Ar
     return expanded.view(np.int8).ravel()
 
 
-def entropy(stored: Tuple[Any, ...], rows: int, row: int, _size: int) -> Int8Array:
-    """Entropy-coded codes that are the filter."""
+def _check_entropy(stored: Stored, rows: int, row: int, _size: int) -> None:
+    unpack_entropy.check(stored[0], rows * row)
+
+
+def _entropy(stored: Stored, rows: int, row: int, _size: int) -> Int8Array:
     return unpack_entropy.decode(stored[0], rows * row)
 
 
-# How many tensors each reads, and the function.
-DECODERS: Dict[int, Tuple[int, Callable[[Tuple[Any, ...], int, int, int], Int8Array]]] = {
-    PLAIN: (1, plain),
-    NIBBLES: (1, nibbles),
-    GROUPED: (2, grouped),
-    CODEBOOK: (2, codebook),
-    ENTROPY: (1, entropy),
-}
+def _groups(row: int, size: int) -> int:
+    return (row + size - 1) // size
 
 
 def _exactly(stored: Any, size_bytes: int, what: str) -> None:
     if len(stored) != size_bytes:
         raise Malformed(f"{len(stored)} bytes of {what} where {size_bytes} are due")
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """tensors: how many it reads.  check, decode: (stored, rows, row, group size)."""
+
+    tensors: int
+    check: Callable[[Stored, int, int, int], None]
+    decode: Callable[[Stored, int, int, int], Int8Array]
+
+
+CODECS: Dict[int, Codec] = {
+    PLAIN: Codec(1, _check_plain, _plain),
+    NIBBLES: Codec(1, _check_nibbles, _nibbles),
+    GROUPED: Codec(2, _check_grouped, _grouped),
+    CODEBOOK: Codec(2, _check_codebook, _codebook),
+    ENTROPY: Codec(1, _check_entropy, _entropy),
+}

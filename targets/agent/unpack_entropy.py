@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 DEFLATE = 1
 
 
-def least_bytes(count: int) -> int:
-    """The fewest bytes in which so many codes can be stored: each takes at least a bit."""
-    return 1 + (count + 7) // 8
+def check(stored: Any, count: int) -> None:
+    """Whether these bytes may hold so many codes: each takes at least a bit.  Raises Malformed."""
+    if len(stored) < 1 + (count + 7) // 8:
+        raise Malformed(f"{len(stored)} bytes for {count} entropy-coded values")
+    if stored[0] != DEFLATE:
+        raise Malformed(f"entropy coder {stored[0]} is not known to this version")
 
 
 def decode(stored: Any, count: int) -> NDArray[np.int8]:
@@ -30,10 +33,7 @@ def decode(stored: Any, count: int) -> NDArray[np.int8]:
 
     Inverse: `toolchain.tflite.packed_entropy.encode`.
     """
-    if len(stored) < least_bytes(count):
-        raise Malformed(f"{len(stored)} bytes for {count} entropy-coded values")
-    if stored[0] != DEFLATE:
-        raise Malformed(f"entropy coder {stored[0]} is not known to this version")
+    check(stored, count)
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
         codes = inflater.decompress(stored[1:], count + 1)  # never more than one too many

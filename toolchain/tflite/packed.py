@@ -16,15 +16,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from targets.agent.expand_model import OPERATOR
 from targets.agent.expand_packed import OPTIONS_VERSION, TO_FLOAT32, TO_INT8
-from targets.agent.flat import Flat
+from targets.agent.flat import OPERATOR, Flat
 from toolchain.errors import OutOfRange
 from toolchain.quantize.coded import CodedFilter, Plain, expand
 from toolchain.tflite.elements import FLOAT32, INT8, INT32, UINT8, Element
 from toolchain.tflite.flatbuffer import Model
 from toolchain.tflite.packed_codecs import store
 from toolchain.tflite.sharing import Own, serialize
+from toolchain.tflite.soundness import show_name
 
 FloatArray = NDArray[np.float32]
 
@@ -119,7 +119,7 @@ class _Packing:
         return bytes(data)
 
     def _check(self, tensor: Any, coded: CodedFilter, scales: FloatArray | None) -> None:
-        name = bytes(tensor.name).decode("utf-8", "replace")
+        name = show_name(tensor.name)
         values = expand(coded)
         if tensor.type == FLOAT32.code:
             if scales is None or scales.shape != (len(values),):

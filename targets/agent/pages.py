@@ -1,0 +1,49 @@
+"""Pages of a mapped model file, given back once the runtime has copied what it needs.
+
+A runtime maps the file, and XNNPACK packs a copy of every filter; the mapped pages then count as
+ours and are not read again.  Dropping them costs nothing but a page fault where one is: they stay
+in the page cache for as long as the kernel likes, and the file has what they held.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Iterable, Iterator, Tuple
+
+_log = logging.getLogger(__name__)
+
+_MADV_DONTNEED = 4  # asm-generic/mman-common.h; the same on all of Linux but Alpha
+
+
+def drop(*paths: str) -> int:
+    """Drop the pages of files that this process has mapped for reading; bytes of address space.
+
+    Only maps that cannot be written to are touched: what they hold is in the file.
+    """
+    import ctypes  # slow to import, and few runs need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    dropped = 0
+    for start, end in _maps(paths):
+        size = ctypes.c_size_t(end - start)
+        if libc.madvise(ctypes.c_void_p(start), size, _MADV_DONTNEED) == 0:
+            dropped += end - start
+        else:
+            _log.info("pages cannot be dropped: %s", os.strerror(ctypes.get_errno()))
+    return dropped
+
+
+def _maps(paths: Iterable[str]) -> Iterator[Tuple[int, int]]:
+    """(start, end) of each read-only map of these files: address, permissions, ..., path."""
+    wanted = {os.fsencode(os.path.realpath(path)) for path in paths if path}
+    try:
+        with open("/proc/self/maps", "rb") as stream:
+            lines = stream.read().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        words = line.split(None, 5)
+        if len(words) == 6 and words[5] in wanted and words[1].startswith(b"r--"):
+            start, end = words[0].split(b"-")
+            yield int(start, 16), int(end, 16)

@@ -1,0 +1,284 @@
+"""Packed models: what expanding gives back, and what a stock runtime says of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from flatbuffers import flexbuffers
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from targets.agent import expand, unpack
+from targets.agent.expand_model import Model
+from tests.tflite import graphs
+from tests.tflite.packing_cases import (
+    CODECS,
+    coded_filter,
+    coded_filters,
+    float_model,
+    int4_model,
+    int8_model,
+    mixed,
+    packed_mixed,
+    reread,
+    same_tree,
+)
+from toolchain.errors import OutOfRange
+from toolchain.quantize import coded
+from toolchain.tflite import flatbuffer
+from toolchain.tflite.packed import options, pack
+from toolchain.tflite.packed_codecs import store
+
+PACKED = packed_mixed()
+
+
+def expanded(data: Any, **settings: bool) -> bytes:
+    expansion = expand.read(data, **settings)
+    assert expansion is not None
+    return expand.to_bytes(expansion)
+
+
+def outputs(model: bytes, seed: int = 0) -> list[NDArray[Any]]:
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]
+    random = np.random.default_rng(seed)
+    values = random.integers(-128, 128, entry["shape"]).astype(entry["dtype"])
+    interpreter.set_tensor(entry["index"], values)
+    interpreter.invoke()
+    return [interpreter.get_tensor(end["index"]) for end in interpreter.get_output_details()]
+
+
+@given(coded_filters())
+def test_every_coded_filter_comes_back(filter_: Any) -> None:
+    stored = store(filter_)
+    values = coded.expand(filter_)
+    tensors = tuple(memoryview(array.tobytes()) for _, array in stored.tensors)
+
+    found = unpack.decode(stored.codec, tensors, len(values), values[0].size, stored.size)
+
+    np.testing.assert_array_equal(found, values.ravel())
+    assert found.dtype == np.int8
+
+
+@given(coded_filters())
+def test_a_model_of_one_filter_comes_back(filter_: Any) -> None:
+    model, places = int8_model({"conv": coded.expand(filter_)})
+
+    packed = pack(model, {places["conv"]: filter_})
+
+    if isinstance(filter_, coded.Plain):
+        assert expand.read(packed) is None
+    else:
+        same_tree(flatbuffer.parse(expanded(packed)), reread(model))
+
+
+def test_expanding_gives_the_plain_model_back_in_every_field() -> None:
+    model, _ = mixed()
+
+    same_tree(flatbuffer.parse(expanded(PACKED)), reread(model))
+
+
+def test_an_expanded_model_computes_what_the_plain_one_does() -> None:
+    model, _ = mixed()
+
+    found, due = outputs(expanded(PACKED)), outputs(flatbuffer.serialize(model))
+
+    assert len(found) == len(CODECS)
+    for one, other in zip(found, due, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_float_filters_are_scale_times_code(kind: str) -> None:
+    filter_ = coded_filter(kind, (5, 3, 3, 4), seed=3)
+    scales = np.random.default_rng(4).uniform(0.001, 0.1, 5).astype(np.float32)
+    weights = coded.expand(filter_).astype(np.float32) * scales[:, None, None, None]
+    model, place = float_model(weights)
+
+    packed = pack(model, {place: filter_}, {place: scales})
+
+    same_tree(flatbuffer.parse(expanded(packed)), reread(model))
+    np.testing.assert_array_equal(
+        outputs(expanded(packed))[0], outputs(flatbuffer.serialize(model))[0]
+    )
+
+
+def test_packing_leaves_the_tree_as_it_was() -> None:
+    model, filters = mixed()
+    before = reread(model)
+
+    pack(model, filters)
+
+    same_tree(reread(model), before)
+
+
+def test_the_same_model_packs_to_the_same_bytes() -> None:
+    assert packed_mixed() == PACKED
+
+
+def test_a_file_and_memory_hold_the_same(tmp_path: Path) -> None:
+    expansion = expand.read(PACKED)
+    assert expansion is not None
+    path = tmp_path / "expanded.tflite"
+    with path.open("wb") as stream:
+        expand.write(expansion, stream.fileno())
+
+    assert path.read_bytes() == expand.to_bytes(expansion)
+
+
+def test_a_stock_runtime_refuses_a_packed_model_by_the_operators_name() -> None:
+    interpreter = Interpreter(model_content=PACKED)
+    with pytest.raises(RuntimeError, match="HalfbyteExpand"):
+        interpreter.allocate_tensors()
+
+
+def test_a_packed_model_is_a_sound_model_with_true_shapes() -> None:
+    model, filters = mixed()
+
+    packed = flatbuffer.parse(PACKED).subgraphs[0]
+
+    for place in filters:
+        assert list(packed.tensors[place].shape) == list(model.subgraphs[0].tensors[place].shape)
+    made = {int(operator.outputs[0]) for operator in packed.operators[: len(CODECS) - 1]}
+    assert made == {place for place, f in filters.items() if not isinstance(f, coded.Plain)}
+
+
+def test_other_tools_can_read_the_options() -> None:
+    assert flexbuffers.Loads(options(3, 0, 64)) == [1, 3, 0, 64, 0]
+    assert flexbuffers.Loads(options(3, 1, 0x1234)) == [1, 3, 1, 0x34, 0x12]
+
+
+def test_codes_that_are_not_the_models_filter_are_refused() -> None:
+    model, filters = mixed()
+    place = min(filters)
+    wrong = coded_filter("nibbles", (3, 3, 3, 4), seed=99)
+
+    with pytest.raises(OutOfRange, match="plain/weight"):
+        pack(model, {place: coded.Entropy(wrong.codes)})
+
+
+def test_float_filters_need_their_scales() -> None:
+    filter_ = coded_filter("entropy", (5, 3, 3, 4), seed=3)
+    model, place = float_model(coded.expand(filter_).astype(np.float32))
+
+    with pytest.raises(OutOfRange, match="no scale"):
+        pack(model, {place: filter_})
+
+
+def test_a_plain_model_has_nothing_to_expand() -> None:
+    assert expand.read(flatbuffer.serialize(graphs.int8_conv())) is None
+    assert expand.read(flatbuffer.serialize(graphs.float_conv())) is None
+
+
+def test_int4_filters_become_int8_and_compute_the_same() -> None:
+    data = int4_model()
+    plain, _ = int8_model({"conv": coded_filter("nibbles", (5, 3, 3, 3), seed=1).codes})
+
+    assert expand.read(data, int4=False) is None
+    found = flatbuffer.parse(expanded(data))
+
+    same_tree(found, reread(plain))
+    for one, other in zip(
+        outputs(expanded(data)), outputs(flatbuffer.serialize(plain)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_filters_lie_on_pages_of_their_own_and_on_cache_lines() -> None:
+    expansion = expand.read(PACKED)
+    assert expansion is not None
+    assert min(item.at for item in expansion.filters) % 65536 == 0
+    assert all(item.at % 64 == 0 for item in expansion.filters)
+
+
+def attempt(data: bytes) -> None:
+    """Expands, or says why not; any other error is a fault."""
+    with contextlib.suppress(expand.Malformed):
+        expansion = expand.read(data)
+        if expansion is not None:
+            assert expansion.total_bytes < 64 * len(data) + (1 << 17)
+            expand.to_bytes(expansion)
+
+
+@given(st.integers(0, len(PACKED) - 16))  # the last bytes may be padding
+def test_a_file_that_is_cut_short_is_refused(length: int) -> None:
+    with pytest.raises(expand.Malformed):
+        expanded(PACKED[:length])
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(PACKED) - 1), st.integers(0, 255)), min_size=1, max_size=4
+    )
+)
+def test_flipped_bytes_are_survived(flips: list[tuple[int, int]]) -> None:
+    data = bytearray(PACKED)
+    for place, value in flips:
+        data[place] = value
+    attempt(bytes(data))
+
+
+@given(st.sampled_from(range(0, len(PACKED) - 4, 4)), st.sampled_from([0, 1, 0x7F, 0xFFFF, -1]))
+def test_flipped_words_are_survived(place: int, value: int) -> None:
+    word = (value & 0xFFFFFFFF).to_bytes(4, "little")
+    attempt(PACKED[:place] + word + PACKED[place + 4 :])
+
+
+@given(st.binary(max_size=400))
+def test_anything_at_all_is_survived(data: bytes) -> None:
+    attempt(data)
+    attempt(b"\x10\x00\x00\x00TFL3" + data)
+
+
+def test_a_shape_that_lies_is_refused_before_memory_is_taken() -> None:
+    filter_ = coded_filter("entropy", (4, 3, 3, 4), seed=5)
+    model, places = int8_model({"conv": coded.expand(filter_)})
+    packed = bytearray(pack(model, {places["conv"]: filter_}))
+    shape = Model(bytes(packed))
+    shape.open()
+    start, count = shape.tensors[0][places["conv"]].span(0, 4)
+    assert count == 4
+    packed[start : start + 4] = (50_000_000).to_bytes(4, "little")
+
+    tracemalloc.start()
+    with pytest.raises(expand.Malformed, match="bytes for 1800000000"):
+        expanded(bytes(packed))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("version", "codec", "kind", "words"),
+    [(2, 5, 0, "version 2"), (1, 99, 0, "codec 99"), (1, 5, 7, "kind 7")],
+)
+def test_another_versions_files_are_refused_by_what_is_new(
+    version: int, codec: int, kind: int, words: str
+) -> None:
+    known = options(unpack.ENTROPY, 0)
+    place = PACKED.index(known)
+    other = bytearray(PACKED)
+    other[place + 1 : place + 4] = bytes([version, codec, kind])
+
+    with pytest.raises(expand.Malformed, match=words):
+        expanded(bytes(other))
+
+
+def test_writing_to_a_full_file_system_is_the_systems_error() -> None:
+    expansion = expand.read(PACKED)
+    assert expansion is not None
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(OSError):
+            expand.write(expansion, descriptor)
+    finally:
+        os.close(descriptor)
