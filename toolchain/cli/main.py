@@ -26,6 +26,8 @@ COMMANDS = {
     "detect": "detect",
     "report": "report",
     "inspect": "make",
+    "lint": "lint",
+    "verify": "verify",
     "target": "target",
     "doctor": "doctor",
     "cache": "cache",

@@ -35,7 +35,7 @@ def chart(found: Verification) -> Markup:
     parts = [_grid(xs, ys), _limit(found.rule.limit_db, ys)]
     parts += [_point(layer, found.first, xs, ys) for layer in found.layers]
     parts += _names(_named(found), xs, ys)
-    title = f"SQNR in dB against {found.against}, by order of execution"
+    title = f"{found.model}: SQNR in dB, large points for layers with weights"
     parts += [
         svg.words(_LEFT - 36, 16, title, "axis"),
         svg.words((WIDTH + _LEFT) / 2, HEIGHT - 6, "operator", "axis", anchor="middle"),
@@ -78,7 +78,7 @@ def _names(layers: Sequence[Layer], xs: svg.Scale, ys: svg.Scale) -> list[Markup
 def _limit(limit_db: float, ys: svg.Scale) -> Markup:
     y = ys(limit_db)
     line = svg.path("limit", f"M{_LEFT} {n(y)}H{WIDTH - _RIGHT}")
-    return line + svg.words(WIDTH - _RIGHT, y - 4, f"limit {limit_db:g} dB", "tick", anchor="end")
+    return line + svg.words(_LEFT + 4, y + 13, f"limit {limit_db:g} dB", "tick")
 
 
 def _grid(xs: svg.Scale, ys: svg.Scale) -> Markup:

@@ -25,6 +25,7 @@ from toolchain.tflite.layerwise.results import (
 )
 from toolchain.tflite.lint.outputs import logits
 from toolchain.tflite.metadata import extract
+from toolchain.tflite.plain import plain_bytes, plain_file
 from toolchain.tflite.probing.client import observe
 from toolchain.tflite.probing.matching import counterparts
 from toolchain.tflite.probing.readers import reader_of
@@ -57,7 +58,7 @@ def verify(
     model gives NaN), DataError (no picture), OSError.
     """
     data, reference = path.read_bytes(), against.read_bytes()
-    view, other = view_of(path, data), view_of(against, reference)
+    view, other = view_of(path, plain_bytes(data, path.name)), view_of(against, reference)
     twins = counterparts(view, other)
     if not twins:
         raise UnsupportedModel(
@@ -68,20 +69,18 @@ def verify(
     asked = tuple(
         Asked(tensor, reader_of(view, tensor, scores), twin) for tensor, twin in twins.items()
     )
-    seen = observe(
-        Request(
-            model=str(path),
+    with plain_file(path, data) as runs:
+        request = Request(
+            model=str(runs),
             images=tuple(str(image) for image in images),
             tensors=asked,
             against=str(against),
             threads=threads,
             memory_bytes=memory_bytes,
-        ),
-        label=f"comparing {path.name}",
-        progress=progress,
-    )
+        )
+        seen = observe(request, label=f"comparing {path.name}", progress=progress)
     _check_finite(view, seen.differences, against.name)
-    rule = rule or default_rule(view)
+    rule = rule or default_rule(view_of(path, data))
     return Verification(
         model=path.name,
         model_sha256=hashlib.sha256(data).hexdigest(),

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from targets.agent.heads import Head
 from targets.progress import SILENT, Progress
-from toolchain.errors import DoesNotRun, ModelError
+from toolchain.errors import DoesNotRun, ModelError, UnsupportedModel
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.layout import understand
 from toolchain.tflite.lint import detections, observed, outputs, scales, structure, weights
 from toolchain.tflite.lint.findings import Finding, Lint, ordered, to_json
 from toolchain.tflite.lint.making import found
+from toolchain.tflite.plain import plain_bytes, plain_file
 from toolchain.tflite.probing.client import observe
+from toolchain.tflite.probing.cutting import needed_nodes
 from toolchain.tflite.probing.matching import counterparts
 from toolchain.tflite.probing.readers import reader_of
 from toolchain.tflite.probing.request import Asked, Request
@@ -27,7 +29,10 @@ from toolchain.tflite.view import View
 
 __all__ = ["Finding", "Lint", "lint", "to_json"]
 
-_PICTURES = "saturated and collapsed ranges, constant channels, boxes: give pictures (--images DIR)"
+_PICTURES = (
+    "saturated and collapsed ranges, constant channels, boxes",
+    "give pictures (--images DIR)",
+)
 _FLOAT = "boxes and channels beside the float model: give it (--against FLOAT)"
 _BOXES = "boxes: the outputs of this model are not understood"
 
@@ -42,15 +47,18 @@ def lint(
 ) -> Lint:
     """All findings about the model at `path`.
 
-    images: real pictures, letterboxed as on the board; none: only the file is looked at.
+    images: real pictures, letterboxed as on the board; none: only the file is looked at.  Packed
+    and INT4 models are looked at, and run, as the ordinary ones that they expand to.
     against: the float model that it was made from.
-    Raises MalformedModel, UnsupportedModel (the float model is none), DataError, OSError.
+    Raises MalformedModel, DataError, OSError.
     """
     data = path.read_bytes()
-    view = _view(path, data)
+    stored = _view(path, data)
+    plain = plain_bytes(data, path.name)
+    view = stored if plain is data else _view(path, plain)
     reference = None if against is None else _view(against, against.read_bytes())
     head = understand(path)
-    findings = list(_static(view, head, reference))
+    findings = [*structure.checks(stored), *_static(view, head, reference)]
     base = Lint(
         model=path.name,
         model_sha256=hashlib.sha256(data).hexdigest(),
@@ -70,9 +78,13 @@ def lint(
             threads=threads,
         )
         try:
-            seen = observe(asked, label=f"running {path.name}", progress=progress)
+            with plain_file(path, data) as runs:
+                asked = dataclasses.replace(asked, model=str(runs))
+                seen = observe(asked, label=f"running {path.name}", progress=progress)
         except DoesNotRun as error:
             findings.append(_refused(view, error))
+        except UnsupportedModel as error:
+            base = dataclasses.replace(base, unchecked=(f"{_PICTURES[0]}: {error.message}",))
         else:
             findings += observed.checks(view, seen, outputs.logits(view, head))
             findings += detections.checks(view, seen)
@@ -89,16 +101,16 @@ def lint(
 def _static(view: View, head: Head | None, reference: View | None) -> Iterator[Finding]:
     yield from scales.checks(view)
     yield from weights.checks(view, reference)
-    yield from structure.checks(view)
     yield from outputs.checks(view, head)
 
 
 def _asked(view: View, head: Head | None, twins: Mapping[int, int]) -> tuple[Asked, ...]:
     logits = outputs.logits(view, head)
+    made = (tensor for node in needed_nodes(view, view.outputs) for tensor in node.outputs)
     return tuple(
         Asked(tensor, reader_of(view, tensor, logits), twins.get(tensor))
-        for tensor in view.activations
-        if tensor not in view.inputs and view.tensors[tensor].quantized
+        for tensor in made
+        if view.tensors[tensor].quantized
     )
 
 
@@ -111,7 +123,7 @@ def _view(path: Path, data: bytes) -> View:
 
 def _unchecked(images: Sequence[Path], against: Path | None, head: Head | None) -> tuple[str, ...]:
     if not images:
-        return (_PICTURES,)
+        return (": ".join(_PICTURES),)
     return tuple([_FLOAT] * (against is None) + [_BOXES] * (head is None))
 
 

@@ -13,6 +13,7 @@ from toolchain.tflite.lint.rules import (
     SATURATED,
     SATURATED_BADLY,
     SATURATED_BOUNDED,
+    SATURATED_VALUES,
     USED_CODES,
     USED_CODES_USELESS,
 )
@@ -81,6 +82,8 @@ def saturated(view: View, codes: Mapping[int, Codes], logits: Collection[int]) -
         if low_lost < low_limit and high_lost < SATURATED:
             continue
         worst = max(low_lost, high_lost)
+        if worst * seen.values < SATURATED_VALUES:
+            continue
         yield found(
             view,
             "saturation",
@@ -119,20 +122,35 @@ def _reader_step(view: View, tensor: int, reader: Reader) -> float:
 def constant(view: View, codes: Mapping[int, Codes], observed: Observed) -> Iterator[Finding]:
     """Channels that never change; a warning where the float model's do."""
     for index, seen in codes.items():
-        if not seen.constant or seen.used < USED_CODES or seen.channels < 2:
+        stuck = set(seen.constant) - _inherited(view, index, codes)
+        if not stuck or seen.used < USED_CODES or seen.channels < 2:
             continue
         difference = observed.differences.get(index)
-        lost = difference.varies if difference else ()
-        shown = lost or seen.constant
+        lost = sorted(stuck.intersection(difference.varies if difference else ()))
+        shown = lost or sorted(stuck)
         yield found(
             view,
             "constant-channel",
             "warning" if lost else "note",
             view.tensors[index],
-            f"{len(seen.constant)} of {seen.channels} channels hold one code on all pictures"
+            f"{len(stuck)} of {seen.channels} channels hold one code on all pictures"
             + (f"; in {len(lost)} of them the float model's values vary" * bool(lost))
             + f": channel {', '.join(map(str, shown[:8]))}"
             + (" ..." if len(shown) > 8 else ""),
             measure="constant channels",
-            value=len(seen.constant),
+            value=len(stuck),
         )
+
+
+def _inherited(view: View, tensor: int, codes: Mapping[int, Codes]) -> set[int]:
+    """Channels that already stood still in what an element-wise operator reads."""
+    node = view.producers[tensor]
+    if node in view.weighted:
+        return set()
+    sources = [codes[source] for source in node.data if source in codes]
+    return {
+        channel
+        for source in sources
+        if source.channels == codes[tensor].channels
+        for channel in source.constant
+    }

@@ -117,6 +117,7 @@ USED_CODES: Final = 16  # of 256, over all pictures: four bits lost
 USED_CODES_USELESS: Final = 4
 SATURATED: Final = 0.01  # share of a tensor's values
 SATURATED_BOUNDED: Final = 0.05  # where the reader keeps the error small (below 0, before SiLU)
+SATURATED_VALUES: Final = 50  # fewer say little, whatever their share
 SATURATED_BADLY: Final = 0.2
 FLAT_STEPS: Final = 4  # of the reader's result: what is cut off there nobody notices
 FEWER_BOXES: Final = 0.9  # boxes above 0.25, over those of the float model

@@ -86,29 +86,39 @@ def _differ(source: Tensor, target: Tensor) -> bool:
 def coarse_joins(view: View) -> Iterator[Finding]:
     """Values brought to a scale so much coarser than their own that few codes are left."""
     for node in view.nodes:
-        if node.kind not in ("CONCATENATION", "QUANTIZE"):
+        if node.kind not in ("CONCATENATION", "QUANTIZE") or _goes_on(view, node):
             continue
         target = view.tensors[node.outputs[0]]
-        if not target.quantized or target.scale < TINY:
+        sources = [view.tensors[index] for index in node.inputs if index >= 0]
+        if not all(end.quantized and end.scale >= TINY for end in (target, *sources)):
             continue
-        for source in (view.tensors[index] for index in node.inputs if index >= 0):
-            if not source.quantized or source.scale < TINY:
-                continue
-            left, what = _codes_left(view, source, target)
-            if left >= LEAST_CODES:
-                continue
-            useless = left <= HARDLY_ANY_CODES
-            yield found(
-                view,
-                "shared-scale",
-                "error" if useless else "warning",
-                target,
-                f"{node.kind} brings {what} to scale {target.scale:.4g}: {left:.0f} of its 256 "
-                f"codes are left" + (", nearly all values round to one" * useless),
-                measure="codes left",
-                value=left,
-                limit=LEAST_CODES,
-            )
+        left = sorted(_codes_left(view, source, target) for source in sources)
+        poor = [what for codes, what in left if codes < LEAST_CODES]
+        if not poor:
+            continue
+        least = left[0][0]
+        useless = least <= HARDLY_ANY_CODES
+        yield found(
+            view,
+            "shared-scale",
+            "error" if useless else "warning",
+            target,
+            f"{node.kind} brings {names(poor)} to scale {target.scale:.4g}: {least:.0f} of 256 "
+            "codes are left" + (", nearly all values round to one" * useless),
+            measure="codes left",
+            value=least,
+            limit=LEAST_CODES,
+        )
+
+
+def _goes_on(view: View, node: Node) -> bool:
+    """Whether the result is only joined to others at the same scale: it is told there."""
+    readers = view.consumers.get(node.outputs[0], ())
+    return (
+        bool(readers)
+        and node.outputs[0] not in view.outputs
+        and all(reader.kind == "CONCATENATION" for reader in readers)
+    )
 
 
 def _codes_left(view: View, source: Tensor, target: Tensor) -> tuple[float, str]:

@@ -6,22 +6,19 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
+from targets.agent.flat import OPERATOR
 from toolchain.tflite.lint.findings import Finding, names
 from toolchain.tflite.lint.making import found
 from toolchain.tflite.view import Node, View
 
-EXPAND: Final = "HalfbyteExpand"
-"""The custom operator of packed models (`docs/packed-format.md`)."""
-
+_EXPAND: Final = OPERATOR.decode()
 _CONVERTERS: Final = ("QUANTIZE", "DEQUANTIZE", "CAST")
 
 
 def checks(view: View) -> Iterator[Finding]:
     """All of the checks below."""
     quantized = any(view.tensors[index].quantized for index in view.activations)
-    few_bits = any(
-        view.tensors[node.inputs[1]].quantized or _unpacked(view, node) for node in view.weighted
-    )
+    few_bits = any(_stored_in_few_bits(view, node) for node in view.weighted)
     if not quantized and not few_bits:
         return iter([_plain(view)])
     if not quantized:
@@ -54,14 +51,14 @@ def int4(view: View) -> Iterator[Finding]:
 
 def packed(view: View) -> Iterator[Finding]:
     """Filters that a custom operator unpacks."""
-    nodes = [node for node in view.nodes if node.kind == EXPAND]
+    nodes = [node for node in view.nodes if node.kind == _EXPAND]
     if nodes:
         yield found(
             view,
             "packed",
             "note",
             view.tensors[nodes[0].outputs[0]],
-            f"{len(nodes)} filters are packed ({EXPAND}); stock runtimes refuse the file",
+            f"{len(nodes)} filters are packed ({_EXPAND}); stock runtimes refuse the file",
             measure="packed filters",
             value=len(nodes),
         )
@@ -96,13 +93,18 @@ def _computes_in_float(view: View, node: Node) -> bool:
     return bool(ends) and all(end.element.name in ("float32", "float16") for end in ends)
 
 
-def _unpacked(view: View, node: Node) -> bool:
+def _stored_in_few_bits(view: View, node: Node) -> bool:
+    """Whether a filter lies in the file quantized or packed, whatever it becomes when it runs."""
     maker = view.producers.get(node.inputs[1])
-    return maker is not None and maker.kind == EXPAND
+    if maker is None:
+        return view.tensors[node.inputs[1]].quantized
+    return maker.kind == _EXPAND or (
+        maker.kind == "DEQUANTIZE" and view.tensors[maker.inputs[0]].quantized
+    )
 
 
 def _dynamic(view: View) -> Iterator[Finding]:
-    layers = [node for node in view.weighted if view.tensors[node.inputs[1]].quantized]
+    layers = [node for node in view.weighted if _stored_in_few_bits(view, node)]
     if layers:
         yield found(
             view,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from targets.progress import SILENT, Progress, Task
-from toolchain.errors import DataError, DoesNotRun
+from toolchain.errors import DataError, DoesNotRun, UnsupportedModel
 from toolchain.tflite.probing.request import Observed, Request
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
@@ -27,7 +27,8 @@ _COMMAND: Final = ("-m", "toolchain.tflite.probing.worker")
 def observe(asked: Request, *, label: str = "", progress: Progress = SILENT) -> Observed:
     """Run the models of `asked` over its pictures.
 
-    Raises DoesNotRun (the runtime refuses a model, or crashes with it), DataError (no picture).
+    Raises DoesNotRun (the runtime refuses a model, or crashes with it), UnsupportedModel (it takes
+    no pictures), DataError (no picture).
     """
     with progress.task(label or "looking at activations", unit="inferences") as task:
         observed = _ended(*_answer([sys.executable, *_COMMAND], asked, task))
@@ -79,6 +80,11 @@ def _write(stream: IO[str], text: str) -> None:
 def _ended(last: dict[str, Any], status: int, words: str) -> Observed:
     if "observed" in last and status == 0:
         return Observed.from_json(last["observed"])
+    if "unfit" in last:
+        raise UnsupportedModel(
+            f"pictures do not go into the model: {last['unfit']}",
+            hint="Give a model with one input of float32, int8 or uint8 RGB pixels.",
+        )
     if "refused" in last:
         why = str(last["refused"])
     else:

@@ -2,7 +2,8 @@
 
     python -m toolchain.tflite.probing.worker < request.json
 
-Answers with JSON lines: {"done": n} as it goes, then {"observed": {...}} or {"refused": "why"}.
+Answers with JSON lines: {"done": n} as it goes, then {"observed": {...}}, {"refused": "why"} by the
+runtime, or {"unfit": "why"} where no picture goes in.
 """
 
 from __future__ import annotations
@@ -139,12 +140,12 @@ class _Probe:
 
 
 def _opened(path: Path, threads: int) -> tuple[Model, PictureInput]:
-    """Raises ModelRefused, naming the file."""
+    """Raises ModelRefused, naming the file; InputMismatch."""
     try:
         model = Model(str(path), threads=threads, runtime=find_runtime())
-        return model, PictureInput(model.inputs)
-    except (Fault, InputMismatch) as error:
+    except Fault as error:
         raise ModelRefused(f"{path.name}: {error}") from error
+    return model, PictureInput(model.inputs)
 
 
 def _size(one: Asked, view: View, other: View | None) -> int:
@@ -161,7 +162,9 @@ def _count(model: Model, head: Head, placement: Placement) -> int:
 def _answer(asked: Request, tell: Tell) -> dict[str, Any]:
     try:
         return {"observed": Run(asked, tell).observed().to_json()}
-    except (Fault, InputMismatch, RuntimeError, ValueError) as error:
+    except InputMismatch as error:
+        return {"unfit": str(error)}
+    except (Fault, RuntimeError, ValueError) as error:
         return {"refused": f"{error}"[:1000] or type(error).__name__}
 
 
