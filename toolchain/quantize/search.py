@@ -51,9 +51,9 @@ def importance(
         )
     if not np.isfinite(energy).all():
         raise NotFinite("second moments that are NaN or infinite", hint="Calibrate again.")
-    if energy.min() < 0 or np.broadcast_shapes(energy.shape, shape) != shape:
+    if not _fits(energy.shape, shape) or energy.min() < 0:
         raise OutOfRange(
-            f"second moments of shape {list(energy.shape)} from {energy.min():.3g}",
+            f"second moments of shape {list(energy.shape)} that do not fit, or below 0",
             hint=f"Wanted: {shape[-1]} numbers, one an input channel, none below 0.",
         )
     mean = float(energy.mean(dtype=np.float64))
@@ -138,6 +138,12 @@ def rms(rows: FloatArray, weight: FloatArray | None) -> FloatArray:
     total = np.square(rows) * weight
     norm = np.maximum(weight.sum(axis=-1), np.finfo(np.float32).tiny)
     return np.asarray(np.sqrt(total.sum(axis=-1) / norm), np.float32)
+
+
+def _fits(shape: Shape, filter_shape: Shape) -> bool:
+    """Whether that broadcasts to the filter's shape."""
+    pairs = zip(reversed(shape), reversed(filter_shape), strict=False)
+    return 0 < len(shape) <= len(filter_shape) and all(own in (1, wanted) for own, wanted in pairs)
 
 
 def _error(

@@ -43,12 +43,14 @@ APART: Final = 4.0
 class _Sorted:
     """values: float64 [R, n], ascending in each row.
 
-    mass, moment: float64 [R, n + 1], running sums of importance and of importance x value.
+    mass, moment, square: float64 [R, n + 1], running sums of importance, of importance x value
+    and of importance x value^2.
     """
 
     values: Doubles
     mass: Doubles
     moment: Doubles
+    square: Doubles
 
     def up_to(self, ends: Places) -> tuple[Doubles, Doubles]:
         """Mass and moment of each run between neighbours of ends [R, m]: float64 [R, m - 1]."""
@@ -68,7 +70,7 @@ def kmeans(rows: FloatArray, weight: FloatArray | None, count: int) -> FloatArra
         here = weight if weight is None or len(weight) == 1 else weight[block]
         found = _sorted(rows[block], here)
         parts.append(_lloyd(found, _start(found, count)))
-    return np.concatenate(parts).astype(np.float32)
+    return np.sort(np.concatenate(parts).astype(np.float32), axis=1)
 
 
 def _sorted(rows: FloatArray, weight: FloatArray | None) -> _Sorted:
@@ -78,7 +80,8 @@ def _sorted(rows: FloatArray, weight: FloatArray | None) -> _Sorted:
         values, mass = _sorted_pairs(rows, np.broadcast_to(weight, rows.shape))
     exact = values.astype(np.float64)
     wide = np.broadcast_to(mass, rows.shape).astype(np.float64)
-    return _Sorted(exact, _running(wide), _running(wide * exact))
+    moment = wide * exact
+    return _Sorted(exact, _running(wide), _running(moment), _running(moment * exact))
 
 
 def _sorted_pairs(values: FloatArray, mass: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -131,14 +134,12 @@ def _dense(found: _Sorted, count: int) -> Places:
 
 def _best_limits(found: _Sorted, ends: Places, count: int) -> Places:
     """Which of ends [R, m] bound `count` clusters with the least error: [R, count + 1]."""
-    mass = np.take_along_axis(found.mass, ends, axis=1)
-    moment = np.take_along_axis(found.moment, ends, axis=1)
-    inside = mass[:, :, None] - mass[:, None, :]
-    first = moment[:, :, None] - moment[:, None, :]
-    # The squares' sum is the same however they are cut; what is left of a run is -moment^2 / mass.
-    gain = first * first / np.where(inside > 0, inside, 1)
-    impossible = np.triu(np.ones(gain.shape[1:], bool), 1)
-    cost = np.where(impossible, np.float32(np.inf), -gain).astype(np.float32)
+    sums = (np.take_along_axis(s, ends, axis=1) for s in (found.mass, found.moment, found.square))
+    mass, moment, square = (s[:, :, None] - s[:, None, :] for s in sums)
+    # Zeros and what rounding makes of them: a run of nothing, or of one value.
+    cost = np.maximum(square - moment * moment / np.where(mass > 0, mass, 1), 0)
+    impossible = np.triu(np.ones(cost.shape[1:], bool), 1)
+    cost = np.where(impossible, np.inf, cost).astype(np.float32)
     best, choices = cost[:, :, 0], []
     for _ in range(count - 1):
         through = cost + best[:, None, :]
