@@ -9,7 +9,7 @@ from tests.quantize.schemes.cases import FloatArray, energy_of, filters, usual
 from toolchain.errors import OutOfRange
 from toolchain.quantize import granularity as g
 from toolchain.quantize.granularity import Channel, Group, Layer, Network
-from toolchain.quantize.schemes import SCHEMES, uniform
+from toolchain.quantize.schemes import SCHEMES, codebook, uniform
 
 choices = st.sampled_from([Network(), Layer(), Channel()]) | st.integers(1, 80).map(Group)
 
@@ -69,22 +69,26 @@ def test_a_group_as_long_as_the_channel_is_the_channel() -> None:
     np.testing.assert_array_equal(whole.scale, uniform.fit(weights, 4, Channel()).scale)
 
 
-@pytest.mark.parametrize("name", [n for n in SCHEMES if Network in SCHEMES[n].GRANULARITIES])
+@pytest.mark.parametrize("name", ["uniform", "affine", "piecewise"])
 def test_what_a_network_shares_serves_each_of_its_filters(name: str) -> None:
     scheme, several = SCHEMES[name], [usual(0), usual(1, (2, 1, 1, 50))]
-    energies = [energy_of(weights) for weights in several]
+    energy = g.joined_energy([energy_of(weights) for weights in several], several)
     whole = g.joined(several)
-    shared = scheme.fit(
-        whole,
-        4,
-        Network(),
-        energy=g.joined_energy(energies, several),
-        search="weighted",
-    )
+    shared = scheme.fit(whole, 4, Network(), energy=energy, search="weighted")
     together = scheme.encode(whole, shared)
     apart = [scheme.encode(weights, shared) for weights in several]
-    np.testing.assert_array_equal(
-        np.concatenate([codes.ravel() for codes in apart]), together.ravel()
-    )
+    np.testing.assert_array_equal(np.concatenate([a.ravel() for a in apart]), together.ravel())
     for weights, codes in zip(several, apart, strict=True):
         assert scheme.decode(codes, shared).shape == weights.shape
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_networks_filters_share_levels_and_keep_their_scales(bits: int) -> None:
+    several = [usual(0), usual(1, (2, 1, 1, 50)) * 100, np.zeros((2, 1, 1, 3), np.float32)]
+    energies = [energy_of(weights) for weights in several]
+    shared = codebook.fit_network(several, bits, energies=energies, search="weighted")
+    for weights, parameters in zip(several, shared, strict=True):
+        np.testing.assert_array_equal(parameters.levels, shared[0].levels)
+        assert parameters.scale.shape == (len(weights), 1)
+        back = codebook.decode(codebook.encode(weights, parameters), parameters)
+        assert np.square(back - weights).sum() <= 0.5 * np.square(weights).sum()

@@ -2,13 +2,15 @@
 
 Levels by k-means, each weight by the second moment of its input (Han et al., "Deep Compression",
 arXiv 1510.00149, section 3, weighted as in Choi et al., "Towards the Limit of Network
-Quantization", arXiv 1612.01543).  The levels of a channel are fitted as real numbers, then put on
-127ths of the largest, which is what lets the filter expand to int8.
+Quantization", arXiv 1612.01543).  They are fitted as real numbers to weights over their channel's
+largest, then put on 127ths of the largest level, which is what lets the filter expand to int8.
+Channels may share levels; each still has a scale of its own, as every int8 filter has.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,20 +30,20 @@ from toolchain.quantize.granularity import (
 from toolchain.quantize.schemes.checks import check, check_bits
 from toolchain.quantize.schemes.either import as_index, library
 from toolchain.quantize.schemes.kmeans import kmeans
-from toolchain.quantize.search import Search, choose, importance, minimise, unit
+from toolchain.quantize.search import DEAD, Search, choose, importance, minimise, unit
 
 NAME: Final = "codebook"
 GRANULARITIES: Final = (Network, Layer, Channel)
 FITTED_BY: Final[tuple[Search, ...]] = ("mse", "weighted")
 
 
-_ALL: Final = np.maximum(np.arange(-128, 128, dtype=np.float32), -127) / 127
+_ALL: Final = np.maximum(np.arange(-128, 128), -127).astype(np.int8)[None]
 """At 8 bits there is nothing to choose: every whole number is a level."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Parameters:
-    """levels: int8 [R, 2**b], ascending.  scale: float32 [O, 1], or [1, 1] for a network, above 0.
+    """levels: int8 [R, 2**b], ascending.  scale: float32 [O, 1], all above 0.
 
     table: uint8 [R, 512], the code of each half step of `scale` from -128 on.
     """
@@ -61,32 +63,37 @@ def fit(
     energy: FloatArray | None = None,
     search: Search = "mse",
 ) -> Parameters:
-    """Levels of each channel, of a whole network, or of a layer with a scale for each channel.
+    """Levels of each channel, or shared by the layer; for a network see `fit_network`.
 
-    (An int8 filter has a scale a channel anyway; a layer's levels are fitted to weights over their
-    channel's largest, then each scale to the levels.)  weights: float32 [O, H, W, I].  energy:
-    float [I], see search.importance.  Raises NotFinite, OutOfRange, RecipeError.
+    weights: float32 [O, H, W, I].  energy: float [I], see search.importance.
+    Raises NotFinite, OutOfRange, RecipeError.
     """
-    check_bits(bits)
-    check(NAME, weights, granularity, search, granularities=GRANULARITIES, searches=FITTED_BY)
-    view = Channel() if isinstance(granularity, Layer) else granularity
-    weight = importance(search, energy, weights.shape, view)
-    relative, peak = unit(rows(weights, view))
+    if not isinstance(granularity, Channel):
+        return _fit_shared([weights], [energy], bits, granularity, search)[0]
+    view = _viewed(weights, energy, bits, granularity, search)
     if bits == 8:
-        real = np.tile(_ALL, (len(relative), 1))
-    elif isinstance(granularity, Layer):
-        real = _shared_levels(relative, peak, weight, 2**bits)
+        levels = _ALL.repeat(len(weights), axis=0)
+        step = _fitted_steps(view, levels, np.float32(1 / 127))
     else:
-        real = kmeans(relative[:, 0], None if weight is None else weight[:, 0], 2**bits)
-    largest = np.abs(real).max(axis=1, keepdims=True)
-    step = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    levels = np.rint(real / step).astype(np.int8)
-    if isinstance(granularity, Layer):
-        levels = levels[:1]
-    if isinstance(granularity, Layer) or bits == 8:
-        step = _fitted_steps(relative, weight, levels, step)
-    scale = np.where(peak > 0, peak * step, 1).astype(np.float32)
-    return Parameters(levels, _table(levels), scale, bits, granularity)
+        weight = None if view.weight is None else view.weight[:, 0]
+        levels, step = _whole(kmeans(view.relative[:, 0], weight, 2**bits))
+    return _parameters(view, levels, step, bits, granularity)
+
+
+def fit_network(
+    filters: Sequence[FloatArray],
+    bits: int,
+    *,
+    energies: Sequence[FloatArray] | None = None,
+    search: Search = "mse",
+) -> list[Parameters]:
+    """Levels that all filters of a network share.
+
+    filters: float32 [O, H, W, I] each.  energies: float [I] each.  Takes some 70 bytes a weight
+    meanwhile.  Raises NotFinite, OutOfRange, RecipeError.
+    """
+    known = [None] * len(filters) if energies is None else energies
+    return _fit_shared(filters, known, bits, Network(), search)
 
 
 def nearest(values: Any, parameters: Parameters, columns: Any) -> tuple[Any, Any]:
@@ -130,34 +137,91 @@ def coded(
     return Codebook(codes, np.pad(parameters.levels, ((0, 0), (0, spare)), mode="edge")), scale
 
 
-def _shared_levels(
-    relative: FloatArray, peak: FloatArray, weight: FloatArray | None, count: int
-) -> FloatArray:
-    """K-means over all channels [O, 1, n]; errors count in the weights' own units."""
-    size = np.square(peak / max(float(peak.max()), float(np.finfo(np.float32).tiny)))[..., None]
-    mass = np.broadcast_to(size if weight is None else size * weight, relative.shape)
-    levels = kmeans(relative.reshape(1, -1), mass.reshape(1, -1), count)
-    if not peak.all():
+@dataclasses.dataclass(frozen=True)
+class _View:
+    """relative: float32 [O, 1, K] in -1..1.  peak: float32 [O, 1].  weight: see importance."""
+
+    relative: FloatArray
+    peak: FloatArray
+    weight: FloatArray | None
+
+    def mass(self, largest: float) -> FloatArray:
+        """What an error at each relative weight counts in the weights' own units: [O, 1, K]."""
+        size = np.square(self.peak / np.float32(largest))[..., None]
+        mass = size if self.weight is None else size * self.weight
+        return np.broadcast_to(mass, self.relative.shape)
+
+
+def _viewed(
+    weights: FloatArray,
+    energy: FloatArray | None,
+    bits: int,
+    granularity: Granularity,
+    search: Search,
+) -> _View:
+    check_bits(bits)
+    check(NAME, weights, granularity, search, granularities=GRANULARITIES, searches=FITTED_BY)
+    weight = importance(search, energy, weights.shape, Channel())
+    return _View(*unit(rows(weights, Channel())), weight)
+
+
+def _fit_shared(
+    filters: Sequence[FloatArray],
+    energies: Sequence[FloatArray | None],
+    bits: int,
+    granularity: Granularity,
+    search: Search,
+) -> list[Parameters]:
+    views = [
+        _viewed(weights, energy, bits, granularity, search)
+        for weights, energy in zip(filters, energies, strict=True)
+    ]
+    levels, step = (_ALL, np.float32(1 / 127)) if bits == 8 else _shared_levels(views, 2**bits)
+    return [
+        _parameters(view, levels, _fitted_steps(view, levels, step), bits, granularity)
+        for view in views
+    ]
+
+
+def _shared_levels(views: Sequence[_View], count: int) -> tuple[NDArray[np.int8], np.float32]:
+    largest = max([float(view.peak.max()) for view in views] + [DEAD])
+    values = np.concatenate([view.relative.ravel() for view in views])
+    mass = np.concatenate([view.mass(largest).ravel() for view in views])
+    levels = kmeans(values[None], mass[None], count)
+    if not all(view.peak.all() for view in views):
         # A channel of zeros must stay one.
         levels[0, np.abs(levels[0]).argmin()] = 0
-    return np.sort(levels)
+    whole, step = _whole(np.sort(levels))
+    return whole, step[0, 0]
 
 
-def _fitted_steps(
-    relative: FloatArray, weight: FloatArray | None, levels: NDArray[np.int8], step: FloatArray
-) -> FloatArray:
+def _whole(levels: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
+    """Levels [R, n] as 127ths of the largest, and what a 127th is: [R, 1]."""
+    largest = np.abs(levels).max(axis=1, keepdims=True)
+    step = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(levels / step).astype(np.int8), step
+
+
+def _fitted_steps(view: _View, levels: NDArray[np.int8], step: np.float32) -> FloatArray:
     """The best multiple of levels that all channels share, for each channel: [O, 1]."""
-    values = levels[0].astype(np.float32)[_table(levels)[0]]
+    values = levels[0].astype(np.float32)[_table(levels[:1])[0]]
 
     def restore(rows: FloatArray, step: FloatArray) -> FloatArray:
         half_steps = np.ceil(rows * (2 / step)) + 255
         np.clip(half_steps, 0, 511, out=half_steps)
         return np.asarray(values[half_steps.astype(np.intp)] * step)
 
-    same = np.full((len(relative), 1), step[0, 0])
-    best = minimise(restore, relative, weight, low=same * 0.5, high=same * 1.5)
+    same = np.full(view.peak.shape, step, np.float32)
+    best = minimise(restore, view.relative, view.weight, low=same * 0.5, high=same * 1.5)
     # Many levels fit the channel that they were made for only as they are.
-    return choose(restore, relative, weight, [same, best])
+    return choose(restore, view.relative, view.weight, [same, best])
+
+
+def _parameters(
+    view: _View, levels: NDArray[np.int8], step: FloatArray, bits: int, granularity: Granularity
+) -> Parameters:
+    scale = np.where(view.peak > 0, view.peak * step, 1).astype(np.float32)
+    return Parameters(levels, _table(levels), scale, bits, granularity)
 
 
 def _table(levels: NDArray[np.int8]) -> NDArray[np.uint8]:

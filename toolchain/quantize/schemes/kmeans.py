@@ -136,7 +136,7 @@ def _best_limits(found: _Sorted, ends: Places, count: int) -> Places:
     """Which of ends [R, m] bound `count` clusters with the least error: [R, count + 1]."""
     sums = (np.take_along_axis(s, ends, axis=1) for s in (found.mass, found.moment, found.square))
     mass, moment, square = (s[:, :, None] - s[:, None, :] for s in sums)
-    # Zeros and what rounding makes of them: a run of nothing, or of one value.
+    # A run of one value costs nothing, whatever rounding says.
     cost = np.maximum(square - moment * moment / np.where(mass > 0, mass, 1), 0)
     impossible = np.triu(np.ones(cost.shape[1:], bool), 1)
     cost = np.where(impossible, np.inf, cost).astype(np.float32)
