@@ -222,13 +222,15 @@ class View:
         points = None if quantization is None else quantization.zeroPoint
         found = np.asarray([] if scales is None else scales, np.float64)
         zeros = np.asarray([] if points is None else points, np.int64)
+        if len(zeros) not in (1, len(found)):  # none given, or some that belong to no scale
+            zeros = np.zeros(1, np.int64)
         return Tensor(
             index=index,
             name=_name(tensor.name) or f"tensor {index}",
             shape=() if tensor.shape is None else tuple(int(size) for size in tensor.shape),
             element=ELEMENTS[tensor.type],
             scales=found,
-            zero_points=np.broadcast_to(zeros if len(zeros) else 0, found.shape),
+            zero_points=np.broadcast_to(zeros, found.shape),
             axis=0 if quantization is None else int(quantization.quantizedDimension),
             constant=stored_bytes(self.model.buffers[tensor.buffer]) > 0,
         )

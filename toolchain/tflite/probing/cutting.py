@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +20,16 @@ from toolchain.tflite.view import Node, View
 def probe(view: View, tensors: Sequence[int]) -> bytes:
     """A model with `tensors` as its outputs, in that order; indices and names are kept.
 
-    Tensors that nothing needs any more stay in the list, without data.
+    Tensors that nothing needs any more stay in the list, without data and scales.
     """
     nodes = needed_nodes(view, tensors)
     model = copy.copy(view.model)
     graph = copy.copy(model.subgraphs[0])
     graph.operators = [graph.operators[node.index] for node in nodes]
     graph.outputs = np.array(tensors, np.int32)
-    read = {tensor for node in nodes for tensor in node.inputs}
+    used = {*view.inputs, *(tensor for node in nodes for tensor in (*node.inputs, *node.outputs))}
     graph.tensors = [
-        tensor if index in read else _without_data(tensor)
-        for index, tensor in enumerate(graph.tensors)
+        tensor if index in used else _bare(tensor) for index, tensor in enumerate(graph.tensors)
     ]
     model.subgraphs = [graph, *model.subgraphs[1:]]
     model.signatureDefs = None
@@ -66,9 +66,10 @@ def size_bytes(view: View, tensor: int) -> int:
     return found.elements * max(1, (found.element.bits or 32) // 8)
 
 
-def _without_data(tensor: object) -> object:
+def _bare(tensor: Any) -> Any:
+    """A place in the list of tensors and little more."""
     bare = copy.copy(tensor)
-    bare.buffer = 0  # type: ignore[attr-defined]
+    bare.buffer, bare.quantization, bare.sparsity = 0, None, None
     return bare
 
 
