@@ -9,17 +9,22 @@ behind it; nothing else moves.
 from __future__ import annotations
 
 import io
+import mmap
 import os
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Tuple
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from . import expand_int4, expand_packed
 from .expand_model import Edits, Expansion, Filter, Model
 from .flat import Malformed, is_packed
-from .unpack import decode, unpack_int4
+from .unpack import decode
+from .unpack_int4 import unpack_int4
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .flat import Bytes
 
 __all__ = ["Malformed", "is_packed", "read", "to_bytes", "unpack_int4", "write"]
@@ -61,55 +66,85 @@ def write(expansion: Expansion, descriptor: int) -> None:
             done = os.pwrite(descriptor, view, at)
             at, view = at + done, view[done:]
 
-    _fill(expansion, put)
+    largest = max(item.rows * item.row for item in expansion.filters)
+
+    def put_all(items: Iterator[Filter]) -> None:
+        # A map of its own goes back to the system whole; the heap would keep some of it.
+        scratch = np.frombuffer(mmap.mmap(-1, largest), np.int8)
+        for item in items:
+            _put_filter(item, scratch[: item.rows * item.row], put)
+
+    _put_rest(expansion, put)
+    _in_threads(put_all, expansion.filters)
 
 
 def to_bytes(expansion: Expansion) -> bytes:
     """The expanded model, made in one piece of memory.  Raises Malformed, MemoryError."""
     # BytesIO hands out the object that it was filled in, so there is one copy and no more.
     stream = io.BytesIO(bytes(expansion.total_bytes))
-    with stream.getbuffer() as view:
+    view = stream.getbuffer()
 
-        def put(at: int, content: Any) -> None:
-            piece = memoryview(content).cast("B")
-            view[at : at + len(piece)] = piece
+    def put(at: int, content: Any) -> None:
+        piece = memoryview(content).cast("B")
+        view[at : at + len(piece)] = piece
 
-        _fill(expansion, put)
+    def put_all(items: Iterator[Filter]) -> None:
+        for item in items:
+            count = item.rows * item.row
+            if item.scales is None:
+                place = np.frombuffer(view, np.int8, count, item.at)
+                decode(item.codec, item.stored, place.reshape(item.rows, item.row), item.size)
+            else:
+                _put_filter(item, np.empty(count, np.int8), put)
+
+    _put_rest(expansion, put)
+    _in_threads(put_all, expansion.filters)
     return stream.getvalue()
 
 
-def _fill(expansion: Expansion, put: Put) -> None:
+def _put_rest(expansion: Expansion, put: Put) -> None:
     for start, end in expansion.kept:
         for at in range(start, end, _PIECE_BYTES):
             put(at, expansion.data[at : min(at + _PIECE_BYTES, end)])
     for at, content in (*expansion.patches, *expansion.added):
         put(at, content)
-    from concurrent.futures import ThreadPoolExecutor  # plain models need not wait for it
-
-    # Inflating, look-ups and writing all run without Python's lock.
-    with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(lambda item: _put_filter(item, put), _largest_first(expansion)):
-            pass
 
 
-def _largest_first(expansion: Expansion) -> List[Filter]:
-    return sorted(expansion.filters, key=lambda item: -item.rows * item.row)
-
-
-def _put_filter(item: Filter, put: Put) -> None:
-    codes = decode(item.codec, item.stored, item.rows, item.row, item.size)
+def _put_filter(item: Filter, scratch: NDArray[np.int8], put: Put) -> None:
+    codes = scratch.reshape(item.rows, item.row)
+    decode(item.codec, item.stored, codes, item.size)
     if item.scales is None:
         put(item.at, codes)
         return
-    for at, piece in _scaled(codes.reshape(item.rows, item.row), item.scales):
-        put(item.at + at, piece)
-
-
-def _scaled(codes: Any, scales: Any) -> Iterable[Tuple[int, Any]]:
-    """(first byte, float32 values) of scale x code, some rows at a time."""
-    rows, row = codes.shape
-    step = max(1, _PIECE_BYTES // (4 * row))
-    for start in range(0, rows, step):
+    step = max(1, _PIECE_BYTES // (4 * item.row))
+    for start in range(0, item.rows, step):
         piece = codes[start : start + step].astype(np.float32)
-        piece *= scales[start : start + step, np.newaxis]
-        yield 4 * start * row, piece
+        piece *= item.scales[start : start + step, np.newaxis]
+        put(item.at + 4 * start * item.row, piece)
+
+
+def _in_threads(work: Callable[[Iterator[Filter]], None], filters: Sequence[Filter]) -> None:
+    """Filters to `work` in THREADS threads, the largest first: the last ones then end together.
+
+    Inflating, look-ups and writing all run without Python's lock.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # plain models need not wait for it
+
+    queue = _Shared(sorted(filters, key=lambda item: -item.rows * item.row))
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(work, [queue] * THREADS):
+            pass
+
+
+class _Shared:
+    """An iterator that several threads may draw from."""
+
+    def __init__(self, items: Sequence[Filter]) -> None:
+        self._items, self._lock = iter(items), threading.Lock()
+
+    def __iter__(self) -> Iterator[Filter]:
+        return self
+
+    def __next__(self) -> Filter:
+        with self._lock:
+            return next(self._items)

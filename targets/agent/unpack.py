@@ -13,17 +13,17 @@ Arrays are flat and in C order of [O, H, W, I]: `rows` channels of `row` values.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Callable, Dict, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Tuple
 
 import numpy as np
 
 from . import unpack_entropy
 from .flat import Malformed
+from .unpack_int4 import SIGNED, UNSIGNED, look_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Packed = Union[bytes, bytearray, memoryview, NDArray[np.uint8]]
     Int8Array = NDArray[np.int8]
 
 Stored = Tuple[Any, ...]
@@ -32,45 +32,7 @@ Stored = Tuple[Any, ...]
 PLAIN, NIBBLES, GROUPED, CODEBOOK, ENTROPY = 1, 2, 3, 4, 5
 LEVELS = 16
 
-_CHUNK = 1 << 16
-# `take` widens its indices to 8 bytes each: a piece at a time keeps that in the cache.
 _TABLES = 256  # tables of two levels a byte made at a time: 128 KiB
-
-
-def _pairs_of_every_byte() -> NDArray[np.int8]:
-    """int8 [256, 2]: the low and the high nibble of each byte, sign extended."""
-    every = np.arange(256, dtype=np.uint8)
-    nibbles = np.stack([every & 0x0F, every >> 4], axis=1).astype(np.int8)
-    return np.where(nibbles > 7, nibbles - 16, nibbles).astype(np.int8)
-
-
-_SIGNED = _pairs_of_every_byte()
-_UNSIGNED = _SIGNED & 0x0F
-
-
-def unpack_int4(packed: Packed, count: int) -> Int8Array:
-    """int8 [count], each in -8..7, from nibbles whose low half comes first (TFLite INT4).
-
-    packed: at least ceil(count / 2) bytes; an odd count leaves the last high half unread.
-    Raises ValueError where there are too few bytes.  Inverse: `toolchain.tflite.packing.pack_int4`.
-    """
-    return _looked_up(packed, count, _SIGNED)
-
-
-def _looked_up(packed: Packed, count: int, pairs: Int8Array) -> Int8Array:
-    """pairs: int8 [256, 2], what the low and the high half of each byte stand for."""
-    codes = np.frombuffer(packed, dtype=np.uint8)
-    needed = (count + 1) // 2
-    if count < 0 or codes.size < needed:
-        raise Malformed(f"{codes.size} packed bytes for {count} values of 4 bits")
-    # Two int8 seen as one int16: each look-up yields two weights.
-    table = np.ascontiguousarray(pairs).view(np.int16).ravel()
-    expanded = np.empty(needed, dtype=np.int16)
-    for start in range(0, needed, _CHUNK):
-        piece = slice(start, min(start + _CHUNK, needed))
-        # "wrap" spares the bounds check: a byte cannot leave a table of 256.
-        np.take(table, codes[piece], out=expanded[piece], mode="wrap")
-    return expanded.view(np.int8)[:count]
 
 
 def check(codec: int, stored: Stored, rows: int, row: int, size: int) -> None:
@@ -86,26 +48,26 @@ def check(codec: int, stored: Stored, rows: int, row: int, size: int) -> None:
     known.check(stored, rows, row, size)
 
 
-def decode(codec: int, stored: Stored, rows: int, row: int, size: int = 0) -> Int8Array:
-    """int8 [rows * row].  size: weights of a group.  Raises Malformed."""
-    check(codec, stored, rows, row, size)
-    return CODECS[codec].decode(stored, rows, row, size)
+def decode(codec: int, stored: Stored, out: Int8Array, size: int = 0) -> None:
+    """Fill `out`, int8 [rows, row], contiguous.  size: weights of a group.  Raises Malformed."""
+    check(codec, stored, out.shape[0], out.shape[1], size)
+    CODECS[codec].decode(stored, out, size)
 
 
 def _check_plain(stored: Stored, rows: int, row: int, _size: int) -> None:
     _exactly(stored[0], rows * row, "codes")
 
 
-def _plain(stored: Stored, _rows: int, _row: int, _size: int) -> Int8Array:
-    return np.frombuffer(stored[0], np.int8)
+def _plain(stored: Stored, out: Int8Array, _size: int) -> None:
+    out[...] = np.frombuffer(stored[0], np.int8).reshape(out.shape)
 
 
 def _check_nibbles(stored: Stored, rows: int, row: int, _size: int) -> None:
     _exactly(stored[0], (rows * row + 1) // 2, "4-bit codes")
 
 
-def _nibbles(stored: Stored, rows: int, row: int, _size: int) -> Int8Array:
-    return unpack_int4(stored[0], rows * row)
+def _nibbles(stored: Stored, out: Int8Array, _size: int) -> None:
+    look_up(stored[0], out.size, SIGNED, out.reshape(-1))
 
 
 def _check_grouped(stored: Stored, rows: int, row: int, size: int) -> None:
@@ -115,17 +77,17 @@ def _check_grouped(stored: Stored, rows: int, row: int, size: int) -> None:
     _exactly(stored[1], (rows * _groups(row, size) + 1) // 2, "multipliers")
 
 
-def _grouped(stored: Stored, rows: int, row: int, size: int) -> Int8Array:
+def _grouped(stored: Stored, out: Int8Array, size: int) -> None:
     """Each code times its group's multiplier; `size` codes of a row are a group."""
+    rows, row = out.shape
     groups, whole = _groups(row, size), row // size
-    codes = unpack_int4(stored[0], rows * row).reshape(rows, row)
-    multipliers = _looked_up(stored[1], rows * groups, _UNSIGNED).reshape(rows, groups)
-    # Splitting the last axis is a view: the products land in `codes`.
-    in_groups = codes[:, : whole * size].reshape(rows, whole, size)
+    multipliers = look_up(stored[1], rows * groups, UNSIGNED).reshape(rows, groups)
+    _nibbles(stored, out, size)
+    # Splitting the last axis is a view: the products land in `out`.
+    in_groups = out[:, : whole * size].reshape(rows, whole, size)
     in_groups *= multipliers[:, :whole, np.newaxis]
     if whole < groups:
-        codes[:, whole * size :] *= multipliers[:, whole:]
-    return codes.ravel()
+        out[:, whole * size :] *= multipliers[:, whole:]
 
 
 def _check_codebook(stored: Stored, rows: int, row: int, size: int) -> None:
@@ -134,29 +96,32 @@ def _check_codebook(stored: Stored, rows: int, row: int, size: int) -> None:
         raise Malformed(f"{len(stored[1])} levels for {rows} channels")
 
 
-def _codebook(stored: Stored, rows: int, row: int, _size: int) -> Int8Array:
+def _codebook(stored: Stored, out: Int8Array, _size: int) -> None:
     """Indices of 16 levels, which the filter or each row has."""
+    rows, row = out.shape
     levels = np.frombuffer(stored[1], np.int8).reshape(-1, LEVELS)
     if len(levels) == 1:
-        return _looked_up(stored[0], rows * row, levels[0][_UNSIGNED])
+        look_up(stored[0], out.size, levels[0][UNSIGNED], out.reshape(-1))
+        return
     if row % 2:  # a byte may hold the end of one row and the start of the next
-        indices = _looked_up(stored[0], rows * row, _UNSIGNED).reshape(rows, row)
-        return np.concatenate([own[i] for own, i in zip(levels, indices)])
-    expanded = np.empty((rows, row // 2), np.int16)
+        look_up(stored[0], out.size, UNSIGNED, out.reshape(-1))
+        for own, codes in zip(levels, out):
+            codes[...] = own[codes]
+        return
     packed = np.frombuffer(stored[0], np.uint8).reshape(rows, row // 2)
+    twos = out.view(np.int16)
     for start in range(0, rows, _TABLES):
-        tables = levels[start : start + _TABLES].take(_UNSIGNED, axis=1).view(np.int16)
-        for table, codes, out in zip(tables[..., 0], packed[start:], expanded[start:]):
-            np.take(table, codes, out=out, mode="wrap")
-    return expanded.view(np.int8).ravel()
+        tables = levels[start : start + _TABLES].take(UNSIGNED, axis=1).view(np.int16)
+        for table, codes, two in zip(tables[..., 0], packed[start:], twos[start:]):
+            np.take(table, codes, out=two, mode="wrap")
 
 
 def _check_entropy(stored: Stored, rows: int, row: int, _size: int) -> None:
-    unpack_entropy.check(stored[0], rows * row)
+    unpack_entropy.check(stored[0], rows, row)
 
 
-def _entropy(stored: Stored, rows: int, row: int, _size: int) -> Int8Array:
-    return unpack_entropy.decode(stored[0], rows * row)
+def _entropy(stored: Stored, out: Int8Array, _size: int) -> None:
+    unpack_entropy.decode(stored[0], out)
 
 
 def _groups(row: int, size: int) -> int:
@@ -170,11 +135,11 @@ def _exactly(stored: Any, size_bytes: int, what: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """tensors: how many it reads.  check, decode: (stored, rows, row, group size)."""
+    """tensors: how many it reads.  check: of (stored, rows, row, group size), before `decode`."""
 
     tensors: int
     check: Callable[[Stored, int, int, int], None]
-    decode: Callable[[Stored, int, int, int], Int8Array]
+    decode: Callable[[Stored, Int8Array, int], None]
 
 
 CODECS: Dict[int, Codec] = {

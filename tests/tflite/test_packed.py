@@ -38,6 +38,7 @@ from toolchain.tflite.packed import options, pack
 from toolchain.tflite.packed_codecs import store
 
 PACKED = packed_mixed()
+ENTROPY_CODED = store(coded_filter("entropy", (40, 3, 3, 10), seed=1)).tensors[0][1].tobytes()
 
 
 def expanded(data: Any, **settings: bool) -> bytes:
@@ -63,10 +64,10 @@ def test_every_coded_filter_comes_back(filter_: Any) -> None:
     values = coded.expand(filter_)
     tensors = tuple(memoryview(array.tobytes()) for _, array in stored.tensors)
 
-    found = unpack.decode(stored.codec, tensors, len(values), values[0].size, stored.size)
+    found = np.zeros((len(values), values[0].size), np.int8)
+    unpack.decode(stored.codec, tensors, found, stored.size)
 
-    np.testing.assert_array_equal(found, values.ravel())
-    assert found.dtype == np.int8
+    np.testing.assert_array_equal(found, values.reshape(found.shape))
 
 
 @given(coded_filters())
@@ -231,6 +232,55 @@ def test_flipped_bytes_are_survived(flips: list[tuple[int, int]]) -> None:
 def test_flipped_words_are_survived(place: int, value: int) -> None:
     word = (value & 0xFFFFFFFF).to_bytes(4, "little")
     attempt(PACKED[:place] + word + PACKED[place + 4 :])
+
+
+@given(st.data())
+def test_damaged_entropy_coded_bytes_are_refused_or_read_as_others(data: st.DataObject) -> None:
+    stored = bytearray(ENTROPY_CODED)
+    for _ in range(data.draw(st.integers(1, 3))):
+        stored[data.draw(st.integers(0, len(stored) - 1))] ^= data.draw(st.integers(1, 255))
+    found = np.zeros((40, 90), np.int8)
+    with contextlib.suppress(expand.Malformed):
+        unpack.decode(unpack.ENTROPY, (memoryview(bytes(stored)),), found)
+
+
+@pytest.mark.parametrize("length", [*range(12), 100, len(ENTROPY_CODED) - 1])
+def test_entropy_coded_bytes_that_are_cut_short_are_refused(length: int) -> None:
+    found = np.zeros((40, 90), np.int8)
+    with pytest.raises(expand.Malformed):
+        unpack.decode(unpack.ENTROPY, (memoryview(ENTROPY_CODED)[:length],), found)
+
+
+def test_what_lies_behind_entropy_coded_bytes_is_refused() -> None:
+    found = np.zeros((40, 90), np.int8)
+    with pytest.raises(expand.Malformed, match="behind"):
+        unpack.decode(unpack.ENTROPY, (memoryview(ENTROPY_CODED + b"x"),), found)
+
+
+def test_damaged_codes_are_an_error_of_ours_in_a_file_and_in_memory(tmp_path: Path) -> None:
+    filter_ = coded_filter("entropy", (40, 3, 3, 10), seed=1)
+    model, places = int8_model({"conv": coded.expand(filter_)})
+    packed = bytearray(pack(model, {places["conv"]: filter_}))
+    place = packed.index(ENTROPY_CODED)
+    packed[place + 60 : place + 90] = bytes(30)
+    expansion = expand.read(bytes(packed))
+    assert expansion is not None
+
+    with pytest.raises(expand.Malformed):
+        expand.to_bytes(expansion)
+    with (tmp_path / "expanded").open("wb") as stream, pytest.raises(expand.Malformed):
+        expand.write(expansion, stream.fileno())
+
+
+def test_a_code_of_the_layers_entropy_is_beaten_where_channels_differ() -> None:
+    random = np.random.default_rng(0)
+    spread = np.repeat([0.6, 1.5, 4, 12], 32)[:, None, None, None]
+    codes = random.laplace(0, 1, (128, 3, 3, 64)) * spread
+    filter_ = coded.Entropy(codes.round().clip(-127, 127).astype(np.int8))
+
+    stored_bits = 8 * store(filter_).tensors[0][1].size
+
+    assert stored_bits < 0.93 * coded.payload_bits(filter_)
 
 
 @given(st.binary(max_size=400))
