@@ -126,14 +126,17 @@ def _put_filter(item: Filter, scratch: NDArray[np.int8], put: Put) -> None:
 def _in_threads(work: Callable[[Iterator[Filter]], None], filters: Sequence[Filter]) -> None:
     """Filters to `work` in THREADS threads, the largest first: the last ones then end together.
 
-    Inflating, look-ups and writing all run without Python's lock.
+    This thread is one of them, because others leave memory behind.  Inflating, look-ups and
+    writing all run without Python's lock.
     """
     from concurrent.futures import ThreadPoolExecutor  # plain models need not wait for it
 
     queue = _Shared(sorted(filters, key=lambda item: -item.rows * item.row))
-    with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(work, [queue] * THREADS):
-            pass
+    with ThreadPoolExecutor(THREADS - 1) as pool:
+        others = [pool.submit(work, queue) for _ in range(THREADS - 1)]
+        work(queue)
+        for other in others:
+            other.result()
 
 
 class _Shared:

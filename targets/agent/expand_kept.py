@@ -19,6 +19,7 @@ import os
 import time
 from typing import Any, Dict, Optional, Tuple
 
+from . import pages
 from .faults import FileMissing, ModelRefused
 from .flat import Malformed, is_packed
 from .plan import PlanFile
@@ -31,6 +32,7 @@ EXPANDER = 1
 SPARE_BYTES = 32 << 20
 """What is left free on the file system: journals and logs are written there too."""
 _MAX_RECORD_BYTES = 4096
+_PIECE_BYTES = 1 << 18
 FOUND, MADE, MEMORY = "found", "made", "memory"
 
 
@@ -94,9 +96,12 @@ class Keeper:
             raise ModelRefused("the model is empty") from None
         # The map ends with its last view; an error's traceback may hold one for a while.
         try:
-            return self._made(packed)
+            kept = self._made(packed)
         except Malformed as error:
             raise ModelRefused(f"a damaged model: {error}") from None
+        if kept is not None:
+            pages.trim()
+        return kept
 
     def settle(self) -> None:
         """Give what was made its name, for the next run.  Without room for it, it is let go."""
@@ -211,11 +216,12 @@ class Keeper:
 def _measured(path: str) -> Tuple[int, str]:
     """Size and sha256 of a file; (-1, "") where it cannot be read."""
     digest, size = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(_PIECE_BYTES))
     try:
-        with open(path, "rb") as stream:
-            for piece in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(piece)
-                size += len(piece)
+        with open(path, "rb", buffering=0) as stream:
+            for count in iter(lambda: stream.readinto(buffer), 0):
+                digest.update(buffer[:count])
+                size += count
     except OSError:
         return -1, ""
     return size, digest.hexdigest()

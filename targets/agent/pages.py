@@ -1,4 +1,4 @@
-"""Pages of a mapped model file, given back once the runtime has copied what it needs.
+"""Memory given back to the system that nobody reads again.
 
 A runtime maps the file, and XNNPACK packs a copy of every filter; the mapped pages then count as
 ours and are not read again.  Dropping them costs nothing but a page fault where one is: they stay
@@ -16,12 +16,21 @@ _log = logging.getLogger(__name__)
 _MADV_DONTNEED = 4  # asm-generic/mman-common.h; the same on all of Linux but Alpha
 
 
+def trim() -> None:
+    """What was freed but kept for later allocations, where the C library can tell (glibc can)."""
+    import ctypes  # slow to import, and few runs need it
+
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if give_back is not None:
+        give_back(ctypes.c_size_t(0))
+
+
 def drop(*paths: str) -> int:
     """Drop the pages of files that this process has mapped for reading; bytes of address space.
 
     Only maps that cannot be written to are touched: what they hold is in the file.
     """
-    import ctypes  # slow to import, and few runs need it
+    import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     dropped = 0
