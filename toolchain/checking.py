@@ -30,7 +30,7 @@ class Asked:
     target: Target | None = None
     limit_db: float | None = None
     drop_db: float = layerwise.DROP_DB
-    bound_steps: int = 16
+    bound_steps: int = 32
     memory_bytes: int | None = None
     threads: int = 2
 

@@ -13,7 +13,7 @@ from tests.cli.test_manners import halfbyte
 from tests.quantize import models
 from tests.quantize.conftest import calibrated
 from tests.tflite import broken
-from toolchain.quantize import W4C_A8, W8C_A8, quantize
+from toolchain.quantize import W8C_A8, quantize
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """float.tflite, w8.tflite, w4.tflite, bad.tflite and pictures/."""
     folder = tmp_path_factory.mktemp("checks")
     model = models.detector()
-    found = calibrated(model, folder)
-    for name, recipe in (("w8", W8C_A8), ("w4", W4C_A8)):
-        (folder / f"{name}.tflite").write_bytes(quantize(model, found, recipe).model)
-    w8 = (folder / "w8.tflite").read_bytes()
+    w8 = quantize(model, calibrated(model, folder), W8C_A8).model
+    (folder / "w8.tflite").write_bytes(w8)
+    (folder / "w4.tflite").write_bytes(broken.as_int4(w8))
     bad = broken.refiltered(w8, "inner/weights", lambda codes: np.roll(codes, 1, axis=0))
     (folder / "bad.tflite").write_bytes(broken.rescaled(bad, "boxes_2", 100))
     return folder

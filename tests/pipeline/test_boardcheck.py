@@ -12,7 +12,7 @@ import pytest
 from targets import loopback
 from targets.agent.records import Probed
 from targets.agent.wire import Envelope
-from targets.errors import StreamBroken
+from targets.errors import NoRuntime, StreamBroken
 from tests.quantize import models
 from tests.quantize.conftest import calibrated
 from tests.tflite import broken
@@ -20,7 +20,7 @@ from toolchain import boardcheck, onhost
 from toolchain.boardcheck import Probes, compare, plan_batches
 from toolchain.bundle import Bundle
 from toolchain.errors import UnsupportedModel
-from toolchain.quantize import W4C_A8, W8C_A8, quantize
+from toolchain.quantize import W8C_A8, quantize
 from toolchain.tflite.flatbuffer import parse
 from toolchain.tflite.probing.cutting import probe, size_bytes
 from toolchain.tflite.view import View
@@ -30,9 +30,8 @@ from toolchain.tflite.view import View
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, tuple[Path, ...]]:
     folder = tmp_path_factory.mktemp("made")
     model = models.detector()
-    found = calibrated(model, folder)
-    w8, w4 = (quantize(model, found, recipe).model for recipe in (W8C_A8, W4C_A8))
-    return w8, w4, tuple(sorted((folder / "pictures").iterdir())[:2])
+    w8 = quantize(model, calibrated(model, folder), W8C_A8).model
+    return w8, broken.as_int4(w8), tuple(sorted((folder / "pictures").iterdir())[:2])
 
 
 def test_loopback_computes_what_this_machine_computes(
@@ -55,6 +54,24 @@ def test_loopback_computes_what_this_machine_computes(
     assert result.first is None
     sizes = {view.name(t): view.tensors[t].elements for t in view.activations}
     assert all(layer.values == 2 * sizes[layer.tensor] for layer in result.layers)
+
+
+def test_other_kernels_differ_by_some_steps_and_stay_within_the_bound(
+    made: tuple[bytes, bytes, tuple[Path, ...]], tmp_path: Path
+) -> None:
+    w8, _, images = made
+    path = tmp_path / "w8.tflite"
+    path.write_bytes(w8)
+    with loopback.started(home=tmp_path / "home") as target:
+        other = dataclasses.replace(target, runtime="tflite-runtime")
+        try:
+            result = boardcheck.check(path, other, images)
+        except NoRuntime as error:
+            pytest.skip(error.message)  # it ends with Python 3.11
+    assert str(result.runtime).startswith("tflite-runtime")
+    assert 0 < result.worst.max_steps <= boardcheck.BOUND_STEPS
+    assert result.first is None
+    assert {layer.kind for layer in result.layers if not layer.judged} == {"LOGISTIC"}
 
 
 def swapped(model: bytes) -> Probes:
@@ -80,7 +97,7 @@ def test_the_first_layer_beyond_the_bound_is_where_the_board_differs(
     view = View(parse(w8))
     [batch] = plan_batches(view, 1 << 20)
     layers = list(compare(view, batch, images, Probes(onhost.run), swapped(other)))
-    result = boardcheck.BoardCheck("board", None, 2, 16, 1 << 20, 1, tuple(layers))
+    result = boardcheck.BoardCheck("board", None, 2, 32, 1 << 20, 1, tuple(layers))
     assert result.first is not None
     assert (result.first.layer, result.first.kind) == ("inner", "CONV_2D")
     before = [layer for layer in layers if layer.operator < result.first.operator]

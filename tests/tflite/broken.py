@@ -10,6 +10,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.tflite import flatbuffer
+from toolchain.tflite.elements import INT4, INT8
+from toolchain.tflite.packing import pack_int4
 
 
 def edited(data: bytes, change: Callable[[Any, dict[str, int]], None]) -> bytes:
@@ -50,6 +52,39 @@ def refiltered(data: bytes, name: str, change: Callable[[np.ndarray], np.ndarray
     return edited(data, put)
 
 
+def as_int4(data: bytes, keep: int = 1) -> bytes:
+    """INT4 filters in place of int8 ones, but for the first `keep` and those that make outputs.
+
+    Codes, scales and biases are what rounding to 15 levels gives.
+    """
+
+    def change(model: Any, places: dict[str, int]) -> None:
+        graph = model.subgraphs[0]
+        ends = {int(output) for output in graph.outputs}
+        layers = [o for o in graph.operators if len(o.inputs) == 3 and _is_filter(graph, o)]
+        for operator in layers[keep:]:
+            if int(operator.outputs[0]) in ends:
+                continue
+            weights, bias = (graph.tensors[int(place)] for place in operator.inputs[1:])
+            codes = np.frombuffer(bytes(model.buffers[weights.buffer].data), np.int8)
+            sums = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32)
+            nibbles = pack_int4(np.rint(codes * (7 / 127)).astype(np.int8))
+            rounded = np.rint(sums * (7 / 127)).astype(np.int32).tobytes()
+            for tensor, content in ((weights, nibbles), (bias, rounded)):
+                model.buffers[tensor.buffer] = schema.BufferT(data=np.frombuffer(content, np.uint8))
+                tensor.quantization = copy.copy(tensor.quantization)
+                scale = tensor.quantization.scale * np.float32(127 / 7)
+                tensor.quantization.scale = scale.astype(np.float32)
+            weights.type = INT4.code
+
+    return edited(data, change)
+
+
+def _is_filter(graph: Any, operator: Any) -> bool:
+    tensor = graph.tensors[int(operator.inputs[1])]
+    return tensor.type == INT8.code and len(tensor.quantization.scale) > 1
+
+
 def joined(data: bytes, boxes: str, scores: Sequence[str], scale: float) -> bytes:
     """Boxes and sigmoids of scores in one output at one scale, as exporters with float ends do."""
 
@@ -75,7 +110,7 @@ def joined(data: bytes, boxes: str, scores: Sequence[str], scale: float) -> byte
             tensor = copy.copy(graph.tensors[like])
             shape = [int(size) for size in tensor.shape]
             tensor.shape = np.array([*shape[:3], depth or shape[3]], np.int32)
-            tensor.name = name
+            tensor.name, tensor.type = name, INT8.code
             tensor.quantization = schema.QuantizationParametersT(
                 scale=np.array([at[0]], np.float32), zeroPoint=np.array([at[1]], np.int64)
             )

@@ -7,18 +7,22 @@ import pytest
 
 from tests.quantize import models
 from tests.quantize.conftest import calibrated
-from toolchain.quantize import W4C_A8, W8C_A8, quantize
+from tests.tflite import broken
+from toolchain.quantize import W8C_A8, quantize
 
 IMGSZ = (160, 192)  # height, width: that of the check beside another quantizer, so made once
 
 
 class Made(NamedTuple):
-    """A float model, its quantized forms, and pictures; w8 and w4 as bytes."""
+    """A float model, quantized forms of it as bytes (w4: INT4 tensors), and pictures."""
 
     float_model: Path
     w8: bytes
     w4: bytes
     images: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        return f"Made({self.float_model.name})"  # the bytes of models help nobody
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +36,8 @@ def real() -> Made:
     pictures = making.find_calibration(data.calibration)
     source = making.read_weights("yolov5s-seg")
     made = making.make_float(source, IMGSZ)
-    w8, w4 = (
-        making.make_quantized(source, made, pictures, for_bits(bits)).path.read_bytes()
-        for bits in (8, 4)
-    )
-    return Made(made.tflite, w8, w4, find_pictures(data.images))
+    w8 = making.make_quantized(source, made, pictures, for_bits(8)).path.read_bytes()
+    return Made(made.tflite, w8, broken.as_int4(w8), find_pictures(data.images))
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +45,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The hand-made detector of the quantizer's tests, on blurred noise."""
     folder = tmp_path_factory.mktemp("small")
     model = models.detector()
-    found = calibrated(model, folder)
-    w8, w4 = (quantize(model, found, recipe).model for recipe in (W8C_A8, W4C_A8))
-    return Made(folder / "float.tflite", w8, w4, tuple(sorted((folder / "pictures").iterdir())))
+    w8 = quantize(model, calibrated(model, folder), W8C_A8).model
+    images = tuple(sorted((folder / "pictures").iterdir()))
+    return Made(folder / "float.tflite", w8, broken.as_int4(w8), images)

@@ -36,16 +36,22 @@ def found(result: Lint, code: str) -> dict[str, Finding]:
     return {item.where: item for item in result.findings if item.code == code}
 
 
+def faults(result: Lint) -> list[Finding]:
+    """Without the notes: float islands are chosen by the quantizer, and told."""
+    return [item for item in result.findings if item.severity != "note"]
+
+
 def codes(result: Lint) -> set[str]:
     return {item.code for item in result.findings}
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_clean_int8_model_of_real_weights_has_no_finding(
+def test_a_clean_int8_model_of_real_weights_has_no_warning(
     real: Made, tmp_path: Path, alone: bool
 ) -> None:
     result = check(tmp_path, real.w8, real, alone=alone)
-    assert result.findings == ()
+    assert faults(result) == []
+    assert not result.failed(strict=True)
     assert result.images == 5
     assert result.boxes is not None
     assert result.boxes > 5
@@ -56,7 +62,7 @@ def test_a_clean_int8_model_of_real_weights_has_no_finding(
 
 def test_without_pictures_it_says_what_was_not_looked_at(real: Made, tmp_path: Path) -> None:
     result = check(tmp_path, real.w8)
-    assert result.findings == ()
+    assert faults(result) == []
     assert "--images" in result.unchecked[0]
 
 
@@ -73,7 +79,7 @@ def test_where_biases_tell_it_a_wrong_scale_is_seen_in_the_file_alone(
     real: Made, tmp_path: Path
 ) -> None:
     result = check(tmp_path, broken.rescaled(real.w8, "model.13.cv1.conv/silu", 100))
-    [finding] = result.findings
+    [finding] = faults(result)
     assert (finding.code, finding.where) == ("bias-scale", "model.13.m.0.cv1.conv")
     assert "model.13.cv1.conv/silu" in finding.message
     assert finding.value == pytest.approx(0.01, rel=0.05)
@@ -93,7 +99,7 @@ def test_a_filter_row_of_zeros_is_named_and_so_is_its_channel(real: Made, tmp_pa
         return filter_
 
     data = broken.refiltered(real.w8, f"{LAYER}/weight", zeroed)
-    [finding] = check(tmp_path, data).findings
+    [finding] = faults(check(tmp_path, data))
     assert (finding.code, finding.where, finding.value) == ("dead-filter", LAYER, 1)
     assert finding.message.endswith("channel 7")
     result = check(tmp_path, data, real)
@@ -130,7 +136,7 @@ def test_boxes_and_scores_at_one_scale_are_an_error_in_the_file_alone(
 
 
 def test_int4_convolutions_are_named_as_slow(real: Made, tmp_path: Path) -> None:
-    [finding] = check(tmp_path, real.w4).findings
+    [finding] = faults(check(tmp_path, real.w4))
     assert (finding.code, finding.severity) == ("int4-convolution", "warning")
     assert finding.value == 1 + len(finding.others) == 56
     assert finding.where == "model.1.conv"
@@ -180,7 +186,7 @@ def test_a_bias_at_the_end_of_int32_is_found(real: Made, tmp_path: Path) -> None
         bias[3] = 2**31 - 1
         return bias
 
-    [finding] = check(tmp_path, broken.refiltered(real.w8, f"{LAYER}/bias", cut)).findings
+    [finding] = faults(check(tmp_path, broken.refiltered(real.w8, f"{LAYER}/bias", cut)))
     assert (finding.code, finding.where, finding.severity) == ("bias-overflow", LAYER, "error")
     assert "channel 3" in finding.message
 
@@ -237,7 +243,7 @@ def test_a_float_layer_in_a_quantized_model_is_an_island(tmp_path: Path) -> None
     [finding] = check(tmp_path, serialize(graph.model([x], [y]))).findings
     assert (finding.code, finding.severity) == ("float-island", "warning")
     assert finding.where == "dense"
-    assert "32 weights" in finding.message
+    assert finding.value == 1
 
 
 def test_a_float_model_is_told_to_be_one(real: Made, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from toolchain.cli.options import accept_new_option, json_option, targets_of
 @click.option(
     "--steps",
     type=click.IntRange(0),
-    default=16,
+    default=32,
     show_default=True,
     help="Host and target may differ by that many steps of a tensor's scale.",
 )
@@ -193,10 +193,10 @@ def _sentences(result: Any) -> list[str]:
 
 def _board_sentence(board: Any) -> str:
     worst, first = board.worst, board.first
-    words = (
-        f"{board.target} ({board.runtime or 'runtime unknown'}) against this machine: at most "
-        f"{worst.max_steps} steps, at {worst.layer}; "
-    )
+    words = f"{board.target} ({board.runtime or 'runtime unknown'}) against this machine: "
+    if worst.max_steps == 0:
+        return words + "the same codes everywhere"
+    words += f"at most {worst.max_steps} steps, at {worst.layer}; "
     if first is None:
-        return words + f"never more than {board.bound_steps}"
+        return words + f"the bound is {board.bound_steps}"
     return words + f"first more than {board.bound_steps} at {first.layer} ({first.max_steps})"

@@ -54,6 +54,15 @@ COPIES: Final = {
 """Operators whose output holds values of these inputs and nothing else; None: of all inputs."""
 
 
+_NEEDED: Final = {
+    **dict.fromkeys(COPIES, 1),
+    **{kind: max(place, 1) + 1 for kind, (place, _) in WEIGHTED.items()},
+    **dict.fromkeys(("ADD", "SUB", "MUL"), 2),
+    **dict.fromkeys(("LOGISTIC", "LEAKY_RELU", "QUANTIZE", "DEQUANTIZE"), 1),
+}
+"""Inputs that an operator that is looked into has to have, beside one output."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
     """One tensor.  scales: float64 [n], zero_points: int64 [n]; empty where not quantized.
@@ -238,10 +247,10 @@ class View:
     def _node(self, index: int, kind: str, operator: Any) -> Node:
         inputs = _indices(operator.inputs)
         outputs = _indices(operator.outputs)
-        needed = WEIGHTED.get(kind)
-        if needed and (not outputs or len(inputs) <= max(needed[0], 1) or min(inputs[:2]) < 0):
+        needed = _NEEDED.get(kind, 0)
+        if needed and (not outputs or len(inputs) < needed or min(inputs[:needed]) < 0):
             raise MalformedModel(
-                f"a damaged TFLite model: operator {index} ({kind}) lacks its input or filter",
+                f"a damaged TFLite model: operator {index} ({kind}) lacks an input or its output",
                 hint="The file was written by a faulty tool; convert it again.",
             )
         data = tuple(i for i in inputs if i >= 0 and not self.tensors[i].constant)

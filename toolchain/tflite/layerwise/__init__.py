@@ -100,7 +100,7 @@ def default_rule(view: View) -> Rule:
     facts = extract(view.model)
     named = re.match(r"w(\d)", facts.recipe if facts else "")
     stored = [view.tensors[node.inputs[1]].element.bits or 8 for node in view.weighted]
-    bits = int(named[1]) if named else min(stored, default=8)
+    bits = min([8, *stored, *([int(named[1])] if named else [])])
     return Rule(LIMIT_OF_FEW_BITS_DB if bits < 8 else LIMIT_DB, DROP_DB)
 
 

@@ -1,33 +1,24 @@
-"""What codes look like on real pictures."""
+"""What codes look like on real pictures: ranges and channels that say nothing."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 
-from toolchain.tflite.lint.attainable import attainable
+from toolchain.tflite.lint import saturation
 from toolchain.tflite.lint.findings import Finding
 from toolchain.tflite.lint.making import found
-from toolchain.tflite.lint.rules import (
-    FLAT_STEPS,
-    SATURATED,
-    SATURATED_BADLY,
-    SATURATED_BOUNDED,
-    SATURATED_VALUES,
-    USED_CODES,
-    USED_CODES_USELESS,
-)
-from toolchain.tflite.probing.readers import Reader, flat_above, flat_below, reader_of
+from toolchain.tflite.lint.rules import USED_CODES, USED_CODES_USELESS
 from toolchain.tflite.probing.request import Observed
 from toolchain.tflite.probing.tallies import Codes
-from toolchain.tflite.view import Tensor, View
+from toolchain.tflite.view import View
 
 _PRESCRIBED = ("LOGISTIC", "SOFTMAX", "TANH")
 """Their output scale is not chosen, so few codes in use say nothing of it."""
 
 
 def checks(view: View, observed: Observed, logits: Collection[int]) -> Iterator[Finding]:
-    """All of the checks below.  logits: outputs that are scores before their sigmoid."""
+    """All of the checks on codes.  logits: outputs that are scores before their sigmoid."""
     # Copies hold their sources' codes: what is wrong is told where it arises.
     made = {
         tensor: codes
@@ -36,7 +27,7 @@ def checks(view: View, observed: Observed, logits: Collection[int]) -> Iterator[
     }
     return itertools.chain(
         collapsed(view, made),
-        saturated(view, made, logits),
+        saturation.checks(view, made, logits),
         constant(view, made, observed),
     )
 
@@ -59,64 +50,6 @@ def collapsed(view: View, codes: Mapping[int, Codes]) -> Iterator[Finding]:
             value=seen.used,
             limit=USED_CODES,
         )
-
-
-def saturated(view: View, codes: Mapping[int, Codes], logits: Collection[int]) -> Iterator[Finding]:
-    """Tensors with many values at an end of their range that could have gone further."""
-    reach = attainable(view)
-    for index, seen in codes.items():
-        tensor, reader = view.tensors[index], reader_of(view, index, logits)
-        if seen.used < USED_CODES:  # told as collapsed
-            continue
-        step = _reader_step(view, index, reader)
-        low, high = reach[index]
-        low_lost = 0.0
-        if tensor.low > low + tensor.scale and tensor.low > flat_below(reader, FLAT_STEPS * step):
-            low_lost = seen.at_lowest
-        high_lost = 0.0
-        if tensor.high < high - tensor.scale and tensor.high < flat_above(
-            reader, FLAT_STEPS * step
-        ):
-            high_lost = seen.at_highest
-        low_limit = SATURATED_BOUNDED if reader == "silu" and tensor.low < 0 else SATURATED
-        if low_lost < low_limit and high_lost < SATURATED:
-            continue
-        worst = max(low_lost, high_lost)
-        if worst * seen.values < SATURATED_VALUES:
-            continue
-        yield found(
-            view,
-            "saturation",
-            "error" if worst >= SATURATED_BADLY else "warning",
-            tensor,
-            _ends(tensor, low_lost, high_lost),
-            measure="share of values at the end of the range",
-            value=worst,
-            limit=low_limit if low_lost > high_lost else SATURATED,
-        )
-
-
-def _ends(tensor: Tensor, low_lost: float, high_lost: float) -> str:
-    ends = [
-        f"{share:.1%} of its values are at code {code}, which stands for {real:.4g}"
-        for share, code, real in (
-            (low_lost, tensor.codes[0], tensor.low),
-            (high_lost, tensor.codes[1], tensor.high),
-        )
-        if share
-    ]
-    return " and ".join(ends)
-
-
-def _reader_step(view: View, tensor: int, reader: Reader) -> float:
-    """One step of what the reader gives: beyond `flat_below` of some steps nothing is lost."""
-    if reader == "sigmoid":
-        return 1 / 256
-    for node in view.consumers.get(tensor, ()):
-        result = view.tensors[node.outputs[0]]
-        if node.kind == "MUL" and result.quantized:
-            return result.scale
-    return view.tensors[tensor].scale
 
 
 def constant(view: View, codes: Mapping[int, Codes], observed: Observed) -> Iterator[Finding]:

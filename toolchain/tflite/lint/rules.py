@@ -120,6 +120,7 @@ SATURATED_BOUNDED: Final = 0.05  # where the reader keeps the error small (below
 SATURATED_VALUES: Final = 50  # fewer say little, whatever their share
 SATURATED_BADLY: Final = 0.2
 FLAT_STEPS: Final = 4  # of the reader's result: what is cut off there nobody notices
+FLOAT_WEIGHTS: Final = 0.05  # of all weights, in layers that compute in float
 FEWER_BOXES: Final = 0.9  # boxes above 0.25, over those of the float model
 MORE_BOXES: Final = 1.25
 FEW_BOXES: Final = 0.5

@@ -9,6 +9,7 @@ from typing import Final
 from targets.agent.flat import OPERATOR
 from toolchain.tflite.lint.findings import Finding, names
 from toolchain.tflite.lint.making import found
+from toolchain.tflite.lint.rules import FLOAT_WEIGHTS
 from toolchain.tflite.view import Node, View
 
 _EXPAND: Final = OPERATOR.decode()
@@ -71,17 +72,22 @@ def islands(view: View) -> Iterator[Finding]:
     if not floating:
         return
     layers = [view.layer(node) for node in heavy or floating]
-    weights = sum(view.tensors[node.inputs[1]].elements for node in heavy)
+    weights, every = (
+        sum(view.tensors[node.inputs[1]].elements for node in nodes)
+        for nodes in (heavy, view.weighted)
+    )
+    share = weights / max(every, 1)
     kinds = names(sorted({node.kind for node in floating}), 6)
     yield found(
         view,
         "float-island",
-        "warning" if heavy else "note",
+        "warning" if share >= FLOAT_WEIGHTS else "note",
         (heavy or floating)[0],
-        f"{len(floating)} of {len(view.nodes)} operators compute in float ({kinds})"
-        + (f", {len(heavy)} of them with {weights:,} weights" * bool(heavy)),
-        measure="float operators",
-        value=len(floating),
+        f"{len(floating)} of {len(view.nodes)} operators compute in float ({kinds}), with "
+        f"{share:.1%} of the weights",
+        measure="share of weights in float layers",
+        value=share,
+        limit=FLOAT_WEIGHTS,
         others=tuple(layers[1:]),
     )
 

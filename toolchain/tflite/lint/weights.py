@@ -138,6 +138,8 @@ def multipliers(view: View) -> Iterator[Finding]:
         rows = rows_of(view, node)
         if rows is None or not rows.size or not _sound(source, filter_, target):
             continue
+        if len(filter_.scales) not in (1, len(rows)):  # along another axis than the kernels'
+            continue
         scale = source.scale * filter_.scales / target.scale
         if scale.max() >= _FIRST_REFUSED:
             yield found(
