@@ -38,10 +38,12 @@ class Flat:
     def __init__(self, data: Bytes) -> None:
         """Raises Malformed where the bytes do not begin as a model's."""
         self.data = memoryview(data).cast("B")
-        if len(self.data) < 16 or self.data[4:8] != IDENTIFIER:
+        self._size = len(self.data)
+        if self._size < 16 or self.data[4:8] != IDENTIFIER:
             raise Malformed("the identifier TFL3 is missing")
         self.reach = 8
         self._steps_left = MAX_STEPS
+        self._layouts: Dict[int, Tuple[Tuple[int, ...], int]] = {}
 
     def root(self) -> Table:
         """The table of class Model."""
@@ -50,9 +52,13 @@ class Flat:
     def number(self, at: int, code: str) -> int:
         """The number of that `struct` format at byte `at`."""
         form = _FORMATS[code]
-        self.inside(at, form.size)
-        self.reach = max(self.reach, at + form.size)
-        return int(form.unpack_from(self.data, at)[0])
+        end = at + form.size
+        if at < 0 or end > self._size:
+            self.inside(at, form.size)
+        if end > self.reach:
+            self.reach = end
+        number: int = form.unpack_from(self.data, at)[0]
+        return number
 
     def follow(self, at: int) -> int:
         """Where the distance at byte `at` leads."""
@@ -66,10 +72,24 @@ class Flat:
         self.inside(at + 4, count * item_bytes)
         return at + 4, count
 
+    def layout(self, vtable: int) -> Tuple[Tuple[int, ...], int]:
+        """Places of the fields and size of the tables that have this vtable, of which many do."""
+        if vtable not in self._layouts:
+            vtable_bytes, table_bytes = self.number(vtable, "H"), self.number(vtable + 2, "H")
+            self.inside(vtable, vtable_bytes)
+            if vtable_bytes < 4 or vtable_bytes % 2 or table_bytes < 4:
+                raise Malformed(f"the table layout at byte {vtable} is impossible")
+            form = f"<{vtable_bytes // 2 - 2}H"
+            places = struct.unpack_from(form, self.data, vtable + 4)
+            self.spend(len(places))
+            self.reach = max(self.reach, vtable + vtable_bytes)
+            self._layouts[vtable] = places, table_bytes
+        return self._layouts[vtable]
+
     def inside(self, at: int, size_bytes: int) -> None:
         """Raises Malformed unless that many bytes from `at` on are there."""
-        if at < 0 or at > len(self.data) - size_bytes:
-            raise Malformed(f"it points at byte {at + size_bytes} of {len(self.data)}")
+        if at < 0 or at > self._size - size_bytes:
+            raise Malformed(f"it points at byte {at + size_bytes} of {self._size}")
 
     def spend(self, steps: int) -> None:
         """Count work.  Raises Malformed where there is too much of it."""
@@ -86,19 +106,17 @@ def is_packed(data: Bytes) -> bool:
 class Table:
     """One table; fields by slot."""
 
+    __slots__ = ("_end", "_places", "at", "flat")
+
     def __init__(self, flat: Flat, at: int) -> None:
         """Raises Malformed where the vtable cannot be right."""
         self.flat, self.at = flat, at
         flat.spend(0)
-        vtable = at - flat.number(at, "i")
-        vtable_bytes, table_bytes = flat.number(vtable, "H"), flat.number(vtable + 2, "H")
-        flat.inside(vtable, vtable_bytes)
+        self._places, table_bytes = flat.layout(at - flat.number(at, "i"))
         flat.inside(at, table_bytes)
-        if vtable_bytes < 4 or vtable_bytes % 2 or table_bytes < 4:
-            raise Malformed(f"the table at byte {at} has an impossible layout")
-        self._places = struct.unpack_from(f"<{vtable_bytes // 2 - 2}H", flat.data, vtable + 4)
-        flat.reach = max(flat.reach, vtable + vtable_bytes, at + table_bytes)
         self._end = at + table_bytes
+        if self._end > flat.reach:
+            flat.reach = self._end
 
     def place(self, slot: int, size_bytes: int = 4) -> int:
         """Where the field is stored; 0 where it is not.  Raises Malformed outside the table."""
