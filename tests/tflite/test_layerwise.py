@@ -40,7 +40,7 @@ def test_at_4_bits_the_rule_allows_more_noise(real: Made, tmp_path: Path) -> Non
     assert result.rule == Rule(3.0, 3.0)
     noisy = [layer for layer in result.layers if (layer.sqnr_db or 99) < 12]
     assert len(noisy) > len(result.layers) / 4  # at 8 bits each of them would be a bad one
-    assert sum(layer.diverges for layer in noisy) <= 1
+    assert sum(layer.diverges for layer in noisy) < len(noisy) / 10
 
 
 @pytest.mark.parametrize("layer", ["model.0.conv", "model.4.cv3.conv", "model.23.m.0.cv2.conv"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from toolchain.tflite.compose import Graph
 from toolchain.tflite.elements import INT8, INT32
 from toolchain.tflite.flatbuffer import serialize
 from toolchain.tflite.lint import Finding, Lint, lint, to_json
-from toolchain.tflite.lint.rules import RULES
+from toolchain.tflite.lint.rules import ADVICE
 
 LAYER = "model.4.cv3.conv"
 
@@ -262,4 +263,10 @@ def test_the_json_is_strict_and_says_its_schema(real: Made, tmp_path: Path) -> N
     value = to_json(check(tmp_path, real.w4, real))
     assert (value["schema"], value["version"]) == ("halfbyte.lint", 1)
     assert value["warnings"] == len([f for f in value["findings"] if f["severity"] == "warning"])
-    assert json.loads(json.dumps(value, allow_nan=False))["findings"][0]["code"] in RULES
+    assert json.loads(json.dumps(value, allow_nan=False))["findings"][0]["code"] in ADVICE
+
+
+def test_the_guide_explains_every_code_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "check-a-model.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`([a-z0-9-]+)`", "".join(rows))) == sorted(ADVICE)

@@ -79,7 +79,7 @@ def _text(found: Any) -> Any:
         text.append(console.printable(f"{finding.code}  {_where(finding)}\n"))
         text.append(console.printable(f"        {finding.message}\n"))
         text.append(console.printable(f"        try: {finding.advice}\n"), "dim")
-    counts = [f"{found.count(kind)} {kind}s" for kind in ("error", "warning", "note")]
+    counts = [_counted(found.count(kind), kind) for kind in ("error", "warning", "note")]
     text.append(console.printable(f"{found.model}: {', '.join(counts)}\n"), "bold")
     if found.boxes is not None:
         beside = "" if found.boxes_against is None else f", the float model {found.boxes_against}"
@@ -90,6 +90,10 @@ def _text(found: Any) -> Any:
         text.append(console.printable(f"not checked: {words}\n"), "dim")
     text.rstrip()
     return text
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _where(finding: Any) -> str:

@@ -17,7 +17,7 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 class Finding:
     """One thing found.
 
-    code: its class, a key of `rules.RULES`.  where: the tensor or layer, by name.
+    code: its class, a key of `rules.ADVICE`.  where: the tensor or layer, by name.
     others: more of them, of which the same is true.  operator: place in the order of execution of
     the operator that makes it; None where none does.  measure, value, limit: the number that shows
     it, and the one that it is held against (None: there is no such).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toolchain.tflite.lint.findings import Finding, Severity
-from toolchain.tflite.lint.rules import RULES
+from toolchain.tflite.lint.rules import ADVICE
 from toolchain.tflite.view import Node, Tensor, View
 
 
@@ -34,7 +34,7 @@ def found(
         severity=severity,
         where=name,
         message=message,
-        advice=RULES[code].advice,
+        advice=ADVICE[code],
         measure=measure,
         value=float(value),
         limit=limit,

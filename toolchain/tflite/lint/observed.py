@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from toolchain.tflite.lint import saturation
 from toolchain.tflite.lint.findings import Finding
 from toolchain.tflite.lint.making import found
-from toolchain.tflite.lint.rules import USED_CODES, USED_CODES_USELESS
+from toolchain.tflite.lint.rules import ONE_CODE, USED_CODES, USED_CODES_USELESS
 from toolchain.tflite.probing.request import Observed
 from toolchain.tflite.probing.tallies import Codes
 from toolchain.tflite.view import View
@@ -38,7 +38,7 @@ def collapsed(view: View, codes: Mapping[int, Codes]) -> Iterator[Finding]:
         tensor = view.tensors[index]
         if view.producers[index].kind in _PRESCRIBED or seen.used >= USED_CODES:
             continue
-        useless = seen.used <= USED_CODES_USELESS
+        useless = seen.used <= USED_CODES_USELESS or seen.commonest >= ONE_CODE
         yield found(
             view,
             "collapsed-range",

@@ -2,106 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """title: what is wrong, in a few words.  advice: what to do about it.  pictures: whether it
-    takes pictures to find.
-    """
-
-    title: str
-    advice: str
-    pictures: bool = False
-
-
-RULES: Final = {
-    "zero-scale": Rule(
-        "a scale that is 0 or too small for a float32",
-        "Quantize again; the runtime may abort on such a file.",
-    ),
-    "unequal-scales": Rule(
-        "an operator that only copies, between tensors of different scales",
-        "Quantize with one scale for all its inputs and its output; or put a QUANTIZE before it.",
-    ),
-    "shared-scale": Rule(
-        "tensors of different kinds joined at one scale, too coarse for one of them",
-        "Export boxes and scores as outputs of their own, or boxes as fractions of the input.",
-    ),
-    "coarse-scores": Rule(
-        "an output in which scores have few steps left",
-        "Give scores an output (and a scale) of their own.",
-    ),
-    "multiplier-range": Rule(
-        "input and output scales further apart than kernels can bridge",
-        "Quantize again; look for a wrong range in the calibration.",
-    ),
-    "bias-scale": Rule(
-        "biases made for other scales than those of the layer",
-        "Scales were changed after quantizing; quantize again.",
-    ),
-    "bias-overflow": Rule(
-        "a sum that can leave int32, which then wraps around without a word",
-        "Use a larger weight scale in those channels (they hardly have weights).",
-    ),
-    "dead-filter": Rule(
-        "output channels whose weights are all zero",
-        "If the float model has weights there, the scale is too large or the file is damaged.",
-    ),
-    "coarse-filter": Rule(
-        "channels that use few of the codes, because all share one scale",
-        "Quantize weights with a scale for each output channel.",
-    ),
-    "collapsed-range": Rule(
-        "a scale so large that nearly all values round to a few codes",
-        "Calibrate again on typical pictures; look for one that is far off, or for NaN.",
-        pictures=True,
-    ),
-    "saturation": Rule(
-        "values cut off at the end of the range",
-        "Calibrate again on pictures like these, or with a wider range for this tensor.",
-        pictures=True,
-    ),
-    "constant-channel": Rule(
-        "channels that hold the same code on every picture",
-        "Compare with the float model: `halfbyte verify MODEL --against FLOAT --images DIR`.",
-        pictures=True,
-    ),
-    "int4-convolution": Rule(
-        "convolutions with INT4 filters, which no fast kernel of stock runtimes takes",
-        "Expand the file to int8 for running; it stays 4-bit for storing and sending.",
-    ),
-    "packed": Rule(
-        "packed filters, which stock runtimes refuse by name",
-        "Expand the file to int8 for running it without halfbyte.",
-    ),
-    "float-island": Rule(
-        "operators that compute in float inside a quantized model",
-        "Fine where meant (a layer that needs it); else quantize them too.",
-    ),
-    "float-activations": Rule(
-        "quantized weights with float activations",
-        "Weights are small, the arithmetic is not: quantize activations for speed.",
-    ),
-    "not-quantized": Rule("nothing is quantized", "Nothing to do if this is the float model."),
-    "does-not-run": Rule(
-        "the runtime of this machine refuses the model",
-        "The runtime's own words are above.",
-        pictures=True,
-    ),
-    "no-boxes": Rule(
-        "nothing is detected on any picture",
-        "Compare input and output scales with the float model's, and the labels with the data.",
-        pictures=True,
-    ),
-    "box-count": Rule(
-        "another number of boxes than the float model's",
-        "`halfbyte verify MODEL --against FLOAT --images DIR` names the layer; give it more bits.",
-        pictures=True,
-    ),
+ADVICE: Final = {
+    "zero-scale": "Quantize again; the runtime may abort on such a file.",
+    "unequal-scales": "Use one scale for all its inputs and its output, or put a QUANTIZE before it.",
+    "shared-scale": "Export boxes and scores apart, or boxes as fractions of the input.",
+    "coarse-scores": "Give scores an output (and a scale) of their own.",
+    "multiplier-range": "Quantize again; look for a wrong range in the calibration.",
+    "bias-scale": "Scales were changed after quantizing; quantize again.",
+    "bias-overflow": "Use a larger weight scale in those channels (they hardly have weights).",
+    "dead-filter": "If the float model has weights there, the scale is too large, or the file damaged.",
+    "coarse-filter": "Quantize weights with a scale for each output channel.",
+    "collapsed-range": "Calibrate again on typical pictures; look for one that is far off.",
+    "saturation": "Calibrate again on pictures like these, or with a wider range for this tensor.",
+    "constant-channel": "`halfbyte verify` compares with the float model layer by layer.",
+    "int4-convolution": "Expand the file to int8 for running; store and send it as it is.",
+    "packed": "Expand the file to int8 for running it without halfbyte.",
+    "float-island": "Fine where meant (a layer that needs it); else quantize them too.",
+    "float-activations": "The file is small, the arithmetic is not: quantize activations too.",
+    "not-quantized": "Nothing to do if this is the float model.",
+    "does-not-run": "The runtime's own words are above.",
+    "no-boxes": "Compare its input and output scales with the float model's.",
+    "box-count": "`halfbyte verify` names the layer where it begins; give that one more bits.",
 }
+"""What to do about each class of finding; docs/check-a-model.md explains them."""
 
 # Each limit: at or beyond it there is a finding.
 TINY: Final = 1.1754944e-38  # smallest normal float32
@@ -115,6 +40,7 @@ FEW_FILTER_CODES: Final = 16  # largest |code| of a channel, of 127
 MANY_COARSE_CHANNELS: Final = 0.1  # of a layer's channels
 USED_CODES: Final = 16  # of 256, over all pictures: four bits lost
 USED_CODES_USELESS: Final = 4
+ONE_CODE: Final = 0.9  # share of values at the most frequent code, where few are in use
 SATURATED: Final = 0.01  # share of a tensor's values
 SATURATED_BOUNDED: Final = 0.05  # where the reader keeps the error small (below 0, before SiLU)
 SATURATED_VALUES: Final = 50  # fewer say little, whatever their share

@@ -103,8 +103,8 @@ def coarse_joins(view: View) -> Iterator[Finding]:
             "shared-scale",
             "error" if useless else "warning",
             target,
-            f"{node.kind} brings {names(poor)} to scale {target.scale:.4g}: {least:.0f} of 256 "
-            "codes are left" + (", nearly all values round to one" * useless),
+            f"{node.kind} brings {names(poor)} to scale {target.scale:.4g}: of 256 codes "
+            f"{least:.0f} left" + (", nearly all values round to one" * useless),
             measure="codes left",
             value=least,
             limit=LEAST_CODES,
