@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What to compare.  limit_db None: by the bits of the weights.  target None: host only.
+    """What to compare.  target None: host only.
 
-    memory_bytes None: the defaults of `layerwise` and `boardcheck`.
+    limit_db, drop_db None: `layerwise.default_rule`.  bound_steps, memory_bytes None: the defaults
+    of `layerwise` and `boardcheck`.
     """
 
     model: Path
@@ -29,8 +30,8 @@ class Asked:
     images: tuple[Path, ...]
     target: Target | None = None
     limit_db: float | None = None
-    drop_db: float = layerwise.DROP_DB
-    bound_steps: int = 32
+    drop_db: float | None = None
+    bound_steps: int | None = None
     memory_bytes: int | None = None
     threads: int = 2
 
@@ -58,13 +59,11 @@ def verify(
     Raises the errors of `layerwise.verify` and `boardcheck.check`.
     """
     view = layerwise.view_of(asked.model, asked.model.read_bytes())
-    default = layerwise.default_rule(view)
-    limit_db = default.limit_db if asked.limit_db is None else asked.limit_db
     host = layerwise.verify(
         asked.model,
         asked.against,
         asked.images,
-        rule=layerwise.Rule(limit_db, asked.drop_db),
+        rule=_rule(asked, layerwise.default_rule(view)),
         threads=asked.threads,
         memory_bytes=asked.memory_bytes or layerwise.MEMORY_BYTES,
         progress=progress,
@@ -77,7 +76,9 @@ def verify(
             asked.model,
             asked.target,
             asked.images,
-            bound_steps=asked.bound_steps,
+            bound_steps=(
+                boardcheck.BOUND_STEPS if asked.bound_steps is None else asked.bound_steps
+            ),
             memory_bytes=asked.memory_bytes,
             trust=trust,
             progress=progress,
@@ -94,6 +95,13 @@ def to_json(found: Checked) -> dict[str, Any]:
         first = None if board.first is None else board.first.tensor
         document["board"] = {"first": first, **dataclasses.asdict(board)}
     return {"board": None, **document, "passed": found.passed}
+
+
+def _rule(asked: Asked, default: layerwise.Rule) -> layerwise.Rule:
+    return layerwise.Rule(
+        default.limit_db if asked.limit_db is None else asked.limit_db,
+        default.drop_db if asked.drop_db is None else asked.drop_db,
+    )
 
 
 def _written(found: Checked, out: Path) -> tuple[Path, ...]:

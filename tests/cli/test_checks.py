@@ -42,7 +42,7 @@ def test_warnings_fail_only_where_that_is_asked_for(place: Path) -> None:
     assert (easy.returncode, strict.returncode) == (0, 8)
     assert easy.stdout == strict.stdout
     assert re.search(r"^warning int4-convolution  down, left", easy.stdout, re.M)
-    assert "try: Expand" in easy.stdout
+    assert "try: `halfbyte expand`" in easy.stdout
 
 
 def test_errors_fail_and_their_json_is_one_document(place: Path) -> None:

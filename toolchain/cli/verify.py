@@ -33,16 +33,12 @@ from toolchain.cli.options import accept_new_option, json_option, targets_of
 @click.option(
     "--drop-db",
     type=click.FloatRange(0),
-    default=3.0,
-    show_default=True,
-    help="And where it loses at least that much against the worst of its inputs.",
+    help="And where it loses at least that much against the worst of its inputs.  [default: 3]",
 )
 @click.option(
     "--steps",
     type=click.IntRange(0),
-    default=32,
-    show_default=True,
-    help="Host and target may differ by that many steps of a tensor's scale.",
+    help="Host and target may differ by that many steps of a tensor's scale.  [default: 32]",
 )
 @click.option(
     "--memory",
@@ -69,8 +65,8 @@ def verify(
     limit: int,
     target_name: str | None,
     limit_db: float | None,
-    drop_db: float,
-    steps: int,
+    drop_db: float | None,
+    steps: int | None,
     memory_mb: int | None,
     threads: int,
     every: bool,
