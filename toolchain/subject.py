@@ -70,6 +70,8 @@ def _bits(found: ModelFacts) -> int | None:
     if not found.weights:
         return None
     most = max(found.weights, key=lambda element: found.weights[element])
+    if most == "packed" and found.packed_bits is not None:
+        return round(found.packed_bits)
     return BITS_OF_ELEMENT.get(most)
 
 

@@ -121,6 +121,13 @@ def inspect(model: Path, as_json: bool) -> None:
     console.show(pipeline.inspect(model), as_json=as_json, text=_inspected)
 
 
+def _packed_line(facts: Any) -> list[str]:
+    if facts.packed_bits is None:
+        return []
+    count = facts.weights["packed"]
+    return [f"{count:,} packed weights of {facts.packed_bits:.3f} bits, expanded before it runs"]
+
+
 def _inspected(found: Any) -> Any:
     from rich import box
     from rich.console import Group
@@ -134,6 +141,7 @@ def _inspected(found: Any) -> Any:
             f"{bits} bits per weight"
         ),
         f"sha256 {facts.sha256}",
+        *_packed_line(facts),
         "operators: " + ", ".join(f"{n} {name}" for name, n in facts.operators.items()),
         f"outputs are {found.layout}",
     ]

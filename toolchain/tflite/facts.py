@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ai_edge_litert import schema_py_generated as schema
 
+from targets.agent.flat import OPERATOR
 from toolchain.errors import ModelError
 from toolchain.tflite.elements import ELEMENTS
 from toolchain.tflite.flatbuffer import Model, parse
@@ -40,7 +41,9 @@ class ModelFacts:
     parameters: weights and biases, as the model's own metadata counts them, else the elements of
     the constants that its operators multiply by and add.  bits_per_weight: 8 x file_bytes /
     parameters, the whole file counted; None where the model has no parameters.
-    operators: how often each is used.  weights: of the parameters in this file, by element type.
+    operators: how often each is used.  weights: of the parameters in this file, by element type,
+    and "packed" those of packed filters.  packed_bits: stored bits of one of these, codes and what
+    they need to be read; None where there are none.
     """
 
     file_bytes: int
@@ -53,6 +56,7 @@ class ModelFacts:
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     metadata: Metadata | None
+    packed_bits: float | None = None
 
 
 # Where an operator holds weights and biases (TensorFlow Lite, kernels/*.cc: kFilterTensor, ...).
@@ -99,6 +103,7 @@ def facts_of(data: bytes) -> ModelFacts:
         inputs=_ends(graph, graph.inputs, names),
         outputs=_ends(graph, graph.outputs, names),
         metadata=metadata,
+        packed_bits=_packed_bits(model),
     )
 
 
@@ -133,6 +138,7 @@ def _weights(model: Model) -> dict[str, int]:
     """Elements of the constants that act as weights and biases, by element type; each once."""
     counts: Counter[str] = Counter()
     for graph in model.subgraphs:
+        packed = {int(o.outputs[0]) for o in _packing(model, graph)}
         seen = {
             index
             for operator in graph.operators or []
@@ -142,7 +148,28 @@ def _weights(model: Model) -> dict[str, int]:
             tensor = graph.tensors[index]
             if stored_bytes(model.buffers[tensor.buffer]):
                 counts[ELEMENTS[tensor.type].name] += math.prod(_shape(tensor))
+            elif index in packed:
+                counts["packed"] += math.prod(_shape(tensor))
     return dict(counts.most_common())
+
+
+def _packing(model: Model, graph: Any) -> list[Any]:
+    """The operators whose outputs are packed filters."""
+    return [
+        operator
+        for operator in graph.operators or []
+        if _operator_name(model, operator) == OPERATOR.decode()
+    ]
+
+
+def _packed_bits(model: Model) -> float | None:
+    stored = count = 0
+    for graph in model.subgraphs:
+        for operator in _packing(model, graph):
+            inputs = (graph.tensors[int(index)] for index in operator.inputs)
+            stored += sum(stored_bytes(model.buffers[tensor.buffer]) for tensor in inputs)
+            count += math.prod(_shape(graph.tensors[int(operator.outputs[0])]))
+    return 8 * stored / count if count else None
 
 
 def _parameter_tensors(name: str, operator: Any) -> Iterable[int]:

@@ -61,7 +61,10 @@ def main(path: str, layout: str) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     wire = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    interpreter = Interpreter(model_path=path, num_threads=os.cpu_count())
+    from toolchain.tflite.plain import plain_bytes
+
+    content = plain_bytes(Path(path).read_bytes(), Path(path).name)
+    interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     interpreter.set_tensor(entry["index"], _grey(entry))

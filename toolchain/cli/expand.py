@@ -1,0 +1,42 @@
+"""`halfbyte expand`: packed models as ordinary ones, for any runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toolchain.cli import console
+from toolchain.cli.options import json_option
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write.  [default: MODEL-expanded.tflite beside it]",
+)
+@json_option
+def expand(model: Path, out: Path | None, as_json: bool) -> None:
+    """Turn MODEL, packed or INT4, into an ordinary .tflite for any runtime.
+
+    Halfbyte's own commands do so by themselves, on the board.
+
+    \b
+    Example:
+      halfbyte expand models/yolov5s-seg-480x640-w4c-a8.tflite -o yolov5s.tflite
+    """
+    from toolchain.tflite.expanding import expand_file
+
+    result = expand_file(model, out or model.with_name(f"{model.stem}-expanded.tflite"))
+    console.show(result, as_json=as_json, text=_text)
+
+
+def _text(result: Any) -> str:
+    return console.printable(
+        f"{result.filters} filters expanded: {result.packed_bytes / 1e6:.2f} MB became "
+        f"{result.file_bytes / 1e6:.2f} MB in {result.path}"
+    )
