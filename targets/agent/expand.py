@@ -12,11 +12,11 @@ import io
 import mmap
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 
-from . import expand_int4, expand_packed
+from . import expand_packed
 from .expand_model import Edits, Expansion, Filter, Model
 from .flat import Malformed, is_packed
 from .unpack import decode
@@ -49,6 +49,8 @@ def read(data: Bytes, *, int4: bool = True) -> Optional[Expansion]:
     if packed:
         expand_packed.unpack(model, edits)
     if int4:
+        from . import expand_int4  # packed models seldom need it, and boards are slow to compile
+
         expand_int4.widen(model, edits)
     return edits.finish(packed=packed) if edits else None
 
@@ -129,14 +131,23 @@ def _in_threads(work: Callable[[Iterator[Filter]], None], filters: Sequence[Filt
     This thread is one of them, because others leave memory behind.  Inflating, look-ups and
     writing all run without Python's lock.
     """
-    from concurrent.futures import ThreadPoolExecutor  # plain models need not wait for it
-
     queue = _Shared(sorted(filters, key=lambda item: -item.rows * item.row))
-    with ThreadPoolExecutor(THREADS - 1) as pool:
-        others = [pool.submit(work, queue) for _ in range(THREADS - 1)]
-        work(queue)
-        for other in others:
-            other.result()
+    errors: List[BaseException] = []
+
+    def safely() -> None:
+        try:
+            work(queue)
+        except BaseException as error:  # noqa: BLE001  raised again below, in the first thread
+            errors.append(error)
+
+    others = [threading.Thread(target=safely) for _ in range(THREADS - 1)]
+    for other in others:
+        other.start()
+    safely()
+    for other in others:
+        other.join()
+    if errors:
+        raise errors[0]
 
 
 class _Shared:

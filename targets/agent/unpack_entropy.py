@@ -32,7 +32,7 @@ BYTES, NIBBLES = 0, 1
 ESCAPE = -8
 
 _INPUT_BYTES = 1 << 16
-_OUTPUT_BYTES = 1 << 16
+_OUTPUT_BYTES = 1 << 17
 
 
 def check(stored: Any, rows: int, row: int) -> None:
