@@ -17,9 +17,12 @@ from tests.tflite.conftest import Made
 from toolchain.errors import MalformedModel
 from toolchain.tflite.compose import Graph
 from toolchain.tflite.elements import INT8, INT32
-from toolchain.tflite.flatbuffer import serialize
+from toolchain.tflite.flatbuffer import parse, serialize
 from toolchain.tflite.lint import Finding, Lint, lint, to_json
+from toolchain.tflite.lint.attainable import attainable
 from toolchain.tflite.lint.rules import ADVICE
+from toolchain.tflite.probing.cutting import probe
+from toolchain.tflite.view import View
 
 LAYER = "model.4.cv3.conv"
 
@@ -136,6 +139,29 @@ def test_boxes_and_scores_at_one_scale_are_an_error_in_the_file_alone(
     assert "objectness_16/sigmoid (0 to 1)" in finding.message
 
 
+@pytest.mark.parametrize(("factor", "severity"), [(20, "warning"), (200, "error")])
+def test_a_score_output_with_few_steps_is_named(
+    real: Made, tmp_path: Path, factor: float, severity: str
+) -> None:
+    result = check(tmp_path, broken.rescaled(real.w8, "objectness_16", factor))
+    [finding] = faults(result)
+    assert (finding.code, finding.where) == ("coarse-scores", "objectness_16")
+    assert finding.severity == severity
+
+
+def test_what_operators_can_give_holds_for_what_they_gave(small: Made) -> None:
+    view = View(parse(small.float_model.read_bytes()))
+    tensors = [tensor for tensor in view.activations if tensor not in view.inputs]
+    reach = attainable(view)
+    assert sum(low > -np.inf for low, _ in reach.values()) > 12  # gates, SiLUs, their sums, ReLU
+    runner = models.Runner(probe(view, tensors))
+    for picture in models.pixels(3):
+        for tensor in tensors:
+            values = runner.codes(picture)[view.name(tensor)]
+            low, high = reach[tensor]
+            assert low - 1e-6 <= values.min() <= values.max() <= high + 1e-6, view.name(tensor)
+
+
 def test_int4_convolutions_are_named_as_slow(real: Made, tmp_path: Path) -> None:
     [finding] = faults(check(tmp_path, real.w4))
     assert (finding.code, finding.severity) == ("int4-convolution", "warning")
@@ -145,10 +171,8 @@ def test_int4_convolutions_are_named_as_slow(real: Made, tmp_path: Path) -> None
 
 def test_packed_filters_are_named_and_looked_into(real: Made, tmp_path: Path) -> None:
     from toolchain.quantize.coded import Nibbles
-    from toolchain.tflite.flatbuffer import parse
     from toolchain.tflite.packed import pack
     from toolchain.tflite.plain import plain_bytes
-    from toolchain.tflite.view import View
 
     def zeroed(filter_: np.ndarray) -> np.ndarray:
         filter_[7] = 0

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from targets.agent.heads import Head
 from tests.quantize import models
 from tests.tflite.conftest import Made
+from toolchain.tflite.flatbuffer import parse
 from toolchain.tflite.layerwise import verify
-from toolchain.tflite.lint import lint
+from toolchain.tflite.lint import lint, outputs
+from toolchain.tflite.view import View
 
 
 def theirs(small: Made, name: str) -> bytes:
@@ -89,6 +92,11 @@ def test_decoded_boxes_beside_scores_are_found_in_tensorflows_int8(
     assert shared
     assert {item.severity for item in shared} == {"error"}
     assert all("(0 to 1)" in item.message and item.value < 2 for item in shared)
+    view = View(parse(int8.read_bytes()))
+    head = Head("rows", ("a", "b", "c"), output=view.name(view.outputs[0]))
+    [known] = outputs.checks(view, head)
+    assert (known.code, known.severity) == ("shared-scale", "error")
+    assert "every score rounds to 0 or 1" in known.message
     result = verify(int8, float_model, small.images)
     assert result.first is not None
     assert result.lowest.sqnr_db == pytest.approx(0, abs=0.1)
