@@ -134,6 +134,18 @@ def test_memory_says_before_loaded_and_peak(tmp_path: Path) -> None:
     assert memory.peak_rss_bytes == 150 * MIB
     assert memory.peak_pss_bytes == 95 * MIB
     assert memory.load_ms == 250
+    assert memory.expand_ms is None
+
+
+def test_expanding_a_packed_model_is_told_beside_loading_it(tmp_path: Path) -> None:
+    sent = [
+        dataclasses.replace(record, expand_ns=140_000_000)
+        if isinstance(record, wire.Loaded)
+        else record
+        for record in records()
+    ]
+    memory = one(tmp_path, *sent).memory
+    assert (memory.load_ms, memory.expand_ms) == (250, 140)
 
 
 def test_what_the_kernel_does_not_say_is_unknown(tmp_path: Path) -> None:

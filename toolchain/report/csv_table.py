@@ -21,7 +21,7 @@ _COLUMNS = {
         "images",
     ),
     "speed": ("fps_model", "fps_end_to_end", "threads", "imgsz", "inference_ms"),
-    "memory": ("load_rss_bytes", "peak_rss_bytes", "peak_pss_bytes", "load_ms"),
+    "memory": ("load_rss_bytes", "peak_rss_bytes", "peak_pss_bytes", "load_ms", "expand_ms"),
 }  # fmt: skip
 _PARTS = {
     "ap_lost_ci95": ("low", "high"),

@@ -144,7 +144,8 @@ class SpeedFigures:
 @dataclasses.dataclass(frozen=True)
 class MemoryFigures:
     """Of the agent's process.  peak_rss: VmHWM.  peak_pss: highest of the samples between
-    inferences.  load_ms: reading the file, making the interpreter, allocating.
+    inferences.  load_ms: reading the file, making the interpreter, allocating.  expand_ms: turning
+    a packed model into an ordinary one before that; None where it was not done in this run.
     """
 
     before_rss_bytes: int | None
@@ -154,6 +155,7 @@ class MemoryFigures:
     peak_pss_bytes: int | None
     swap_bytes: int | None
     load_ms: float | None
+    expand_ms: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

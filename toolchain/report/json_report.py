@@ -203,6 +203,7 @@ def _memory(run: RunFigures) -> dict[str, Any]:
         "load_pss_bytes": memory.load_pss_bytes,
         "swap_bytes": memory.swap_bytes,
         "load_ms": _rounded(memory.load_ms),
+        "expand_ms": _rounded(memory.expand_ms),
     }
 
 

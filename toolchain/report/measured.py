@@ -106,6 +106,7 @@ def memory_figures(run: Run) -> MemoryFigures:
         peak_pss_bytes=_highest(pss),
         swap_bytes=_highest(memory.swap_bytes for memory in seen),
         load_ms=loaded.load_ns / _NS_PER_MS if loaded and loaded.load_ns > 0 else None,
+        expand_ms=loaded.expand_ns / _NS_PER_MS if loaded and loaded.expand_ns else None,
     )
 
 
