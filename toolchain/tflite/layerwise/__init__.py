@@ -39,6 +39,7 @@ DROP_DB: Final = 3.0  # the noise doubles
 LIMIT_DB: Final = 12.0
 LIMIT_OF_FEW_BITS_DB: Final = 3.0
 MEMORY_BYTES: Final = 512 << 20
+_CONVERTERS: Final = ("QUANTIZE", "DEQUANTIZE", "CAST")
 
 
 def verify(
@@ -89,7 +90,7 @@ def verify(
         images=seen.images,
         rule=rule,
         layers=tuple(_layers(view, seen.differences, scores, rule)),
-        unmatched=len(view.activations) - len(view.inputs) - len(seen.differences),
+        unmatched=_unmatched(view, seen.differences),
         batches=seen.batches,
         left_out=seen.left_out,
     )
@@ -116,6 +117,15 @@ def view_of(path: Path, data: bytes) -> View:
         return View(flatbuffer.parse(data))
     except ModelError as error:
         raise type(error)(f"{path.name}: {error.message}", hint=error.hint) from error
+
+
+def _unmatched(view: View, differences: Mapping[int, Difference]) -> int:
+    """Tensors that the float model lacks, but for those that only change a type."""
+    made = [tensor for tensor in view.activations if tensor in view.producers]
+    return sum(
+        tensor not in differences and view.producers[tensor].kind not in _CONVERTERS
+        for tensor in made
+    )
 
 
 def _layers(
