@@ -42,7 +42,7 @@ def look_at(data: bytes, path: Path) -> None:
         probe(view, [tensor for tensor in view.activations if tensor not in view.inputs])
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_flipped_bytes(small: Made, path: Path, data: st.DataObject) -> None:
     damaged = bytearray(data.draw(st.sampled_from([small.w8, small.w4])))
@@ -54,7 +54,7 @@ def test_flipped_bytes(small: Made, path: Path, data: st.DataObject) -> None:
 SCALES = st.lists(st.floats(0, 2.0**99, width=32), max_size=9)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_parts_that_are_valid_and_do_not_fit_each_other(
     small: Made, path: Path, data: st.DataObject
