@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from targets.files import replaced, sha256_file, write_whole
 from targets.places import cache_dir
 from targets.progress import SILENT, Progress
@@ -22,10 +25,14 @@ from toolchain.cache import Cache, content_key
 from toolchain.convert import Agreement, FloatModel
 from toolchain.detector import Detector
 from toolchain.errors import EmptyCalibration
-from toolchain.quantize import Calibration, Recipe
+from toolchain.quantize import Calibration, Options, Recipe
+from toolchain.quantize.sensitivity import Sensitivity
 from toolchain.runmeta import CalibrationMeta
 
 AGREEMENT_IMAGES: Final = 2
+SENSITIVITY_IMAGES: Final = 48
+"""Pictures that gradients are taken on, and that recovery walks through the network."""
+
 _TFLITE, _RECORD = "model.tflite", "record.json"
 _log = logging.getLogger(__name__)
 
@@ -49,6 +56,13 @@ class Pictures:
     def sha256(self) -> str:
         """Of all of them."""
         return hashlib.sha256("".join(self.hashes).encode()).hexdigest()
+
+    def spread(self, limit: int) -> Pictures:
+        """At most so many of them, evenly spread."""
+        if limit >= len(self.paths):
+            return self
+        chosen = [i * len(self.paths) // limit for i in range(limit)]
+        return Pictures(tuple(self.paths[i] for i in chosen), tuple(self.hashes[i] for i in chosen))
 
     def meta(self, scored: Sequence[Path] = ()) -> CalibrationMeta:
         """For the report; `scored`: the pictures that accuracy is taken on."""
@@ -145,30 +159,64 @@ def make_calibration(
     return quantize.load(entry.folder / "calibration.npz")
 
 
+def make_sensitivity(
+    made: FloatModel, pictures: Pictures, *, progress: Progress = SILENT
+) -> Sensitivity:
+    """What errors cost, on an even choice of `pictures`.  Raises as `gradients.measure`."""
+    from toolchain.quantize import gradients, sensitivity
+
+    chosen = pictures.spread(SENSITIVITY_IMAGES)
+    key = content_key(
+        {"float": made.tflite_sha256, "pictures": chosen.hashes, "code": _quantizer_sha256()}
+    )
+
+    def make(folder: Path) -> None:
+        found = gradients.measure(made.tflite, chosen.paths, progress=progress)
+        sensitivity.save(found, folder / "sensitivity.npz")
+
+    entry = Cache(cache_dir(), "sensitivity").get_or_make(key, make)
+    return sensitivity.load(entry.folder / "sensitivity.npz")
+
+
 def make_quantized(
     source: Source,
     made: FloatModel,
     pictures: Pictures,
     recipe: Recipe,
+    options: Options | None = None,
     *,
     progress: Progress = SILENT,
 ) -> Made:
-    """The model of one recipe.  Raises RecipeError, NotFinite, UnsupportedModel."""
+    """The model of one recipe.
+
+    Raises RecipeError, NotFinite, UnsupportedModel, OutOfRange (an impossible budget).
+    """
     from toolchain import quantize
 
+    options = options or quantize.Options()
     key = content_key(
         {
             "float": made.tflite_sha256,
             "pictures": pictures.hashes,
             "recipe": str(recipe),
+            "options": repr(options),
             "code": _quantizer_sha256(),
         }
     )
 
     def make(folder: Path) -> None:
         calibration = make_calibration(made, pictures, progress=progress)
+        sensitivity = make_sensitivity(made, pictures, progress=progress)
         with progress.task(f"quantizing to {recipe}"):
-            result = quantize.quantize(made.tflite.read_bytes(), calibration, recipe)
+            result = quantize.quantize(
+                made.tflite.read_bytes(),
+                calibration,
+                recipe,
+                sensitivity=sensitivity,
+                pictures=_seen(sensitivity, pictures, made) if options.recovery else (),
+                options=options,
+                progress=progress,
+            )
         write_whole(folder / _TFLITE, result.model)
         write_whole(folder / _RECORD, _json(result.record))
 
@@ -176,6 +224,20 @@ def make_quantized(
     return Made(
         source.name, recipe, entry.folder / _TFLITE, entry.folder / _RECORD, cached=entry.found
     )
+
+
+def _seen(
+    sensitivity: Sensitivity, pictures: Pictures, made: FloatModel
+) -> list[NDArray[np.float32]]:
+    """The pictures of the sensitivity, in its order, as the network takes them."""
+    from targets.agent.frames import letterbox, read_picture
+    from targets.agent.inputs import pack
+
+    paths = {path.name: path for path in pictures.paths}
+    return [
+        pack(letterbox(read_picture(paths[name]), made.imgsz).pixels, "float32")
+        for name in sensitivity.images
+    ]
 
 
 def place(path: Path, to: Path) -> Path:
@@ -201,7 +263,8 @@ def _quantizer_sha256() -> str:
     agent = Path(targets.agent.__file__).parent
     quantizer = Path(toolchain.quantize.__file__).parent
     for file in (
-        *sorted(quantizer.glob("*.py")),
+        *sorted(quantizer.rglob("*.py")),
+        *sorted((quantizer.parent / "tflite").glob("pack*.py")),
         *(agent / f"{name}.py" for name in ("frames", "letterbox", "inputs")),
     ):
         digest.update(file.read_bytes())

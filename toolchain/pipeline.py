@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from toolchain.evaluate.truth import Dataset
     from toolchain.making import Pictures
     from toolchain.measuring import Measuring, Trust
+    from toolchain.quantize import Options, Recipe
     from toolchain.report.figures import Report
     from toolchain.subject import Subject
     from toolchain.tflite.facts import ModelFacts
@@ -26,13 +27,18 @@ FLOAT: Final = "float32"
 
 @dataclasses.dataclass(frozen=True)
 class Making:
-    """Which models to make.  imgsz: (height, width).  names: a file of labels."""
+    """Which models to make.
+
+    recipes: beside the float model.  imgsz: (height, width).  names: a file of labels.
+    options: of the quantizer; None for its defaults.
+    """
 
     weights: str
-    bits: tuple[int, ...]
+    recipes: tuple[Recipe, ...]
     imgsz: tuple[int, int]
     calibration: Pictures
     names: Path | None = None
+    options: Options | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,20 +102,20 @@ class Measured:
 
 
 def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Converted:
-    """Weights -> the float model and one of each width, in `out`.
+    """Weights -> the float model and one of each recipe, in `out`.
 
     Raises the errors of `toolchain.making`.
     """
     from toolchain import making as steps
-    from toolchain.quantize import for_bits
 
-    recipes = [for_bits(bits) for bits in sorted(set(making.bits), reverse=True)]
     source = steps.read_weights(making.weights, names=making.names, progress=progress)
     made = steps.make_float(source, making.imgsz, progress=progress)
     agreement = steps.check_float(source, made, making.calibration, progress=progress)
     models = [
-        steps.make_quantized(source, made, making.calibration, recipe, progress=progress)
-        for recipe in recipes
+        steps.make_quantized(
+            source, made, making.calibration, recipe, making.options, progress=progress
+        )
+        for recipe in making.recipes
     ]
     height, width = making.imgsz
     stem = f"{source.name}-{height}x{width}"

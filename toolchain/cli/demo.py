@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from toolchain.cli import console
-from toolchain.cli.options import bits_option, command_line, json_option, weights_option
+from toolchain.cli.options import (
+    command_line,
+    json_option,
+    quantizer_options_of,
+    quantizing_options,
+    recipes_of,
+    weights_option,
+)
 
 
 @click.command()
 @weights_option
-@bits_option
+@quantizing_options
 @click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--annotations", type=click.Path(exists=True, path_type=Path))
 @click.option("--calibration", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -26,13 +34,13 @@ from toolchain.cli.options import bits_option, command_line, json_option, weight
 @json_option
 def demo(
     weights: str,
-    bits: tuple[str, ...],
     images: Path | None,
     annotations: Path | None,
     calibration: Path | None,
     out: Path,
     again: bool,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Quantize YOLOv7 to 8 and 4 bits and run it on this machine, over SSH, as on a board.
 
@@ -70,7 +78,8 @@ def demo(
     measured = pipeline.run(
         pipeline.Making(
             weights=weights,
-            bits=tuple(int(b) for b in bits),
+            recipes=recipes_of(asked),
+            options=quantizer_options_of(asked),
             imgsz=(640, 640),
             calibration=making.find_calibration(calibration),
         ),

@@ -9,18 +9,20 @@ import click
 
 from toolchain.cli import console
 from toolchain.cli.options import (
-    bits_option,
     height_width,
     imgsz_option,
     json_option,
     names_option,
+    quantizer_options_of,
+    quantizing_options,
+    recipes_of,
     weights_option,
 )
 
 
 @click.command()
 @weights_option
-@bits_option
+@quantizing_options
 @imgsz_option
 @names_option
 @click.option(
@@ -39,13 +41,13 @@ from toolchain.cli.options import (
 @json_option
 def convert(
     weights: str,
-    bits: tuple[str, ...],
     imgsz: tuple[int, ...],
     names: Path | None,
     calibration: Path,
     calibration_limit: int | None,
     out: Path,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Make the float model and the quantized ones, as .tflite files.
 
@@ -63,7 +65,8 @@ def convert(
     result = pipeline.convert(
         pipeline.Making(
             weights=weights,
-            bits=tuple(int(b) for b in bits),
+            recipes=recipes_of(asked),
+            options=quantizer_options_of(asked),
             imgsz=size,
             calibration=making.find_calibration(calibration, limit=calibration_limit),
             names=names,

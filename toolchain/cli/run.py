@@ -11,7 +11,6 @@ from toolchain.cli import console
 from toolchain.cli.options import (
     accept_new_option,
     again_option,
-    bits_option,
     command_line,
     data_options,
     dataset_of,
@@ -22,6 +21,9 @@ from toolchain.cli.options import (
     measuring_options,
     names_option,
     out_option,
+    quantizer_options_of,
+    quantizing_options,
+    recipes_of,
     targets_of,
     targets_option,
     weights_option,
@@ -30,7 +32,7 @@ from toolchain.cli.options import (
 
 @click.command()
 @weights_option
-@bits_option
+@quantizing_options
 @targets_option
 @data_options
 @click.option(
@@ -49,7 +51,6 @@ from toolchain.cli.options import (
 @json_option
 def run(
     weights: str,
-    bits: tuple[str, ...],
     target_names: tuple[str, ...],
     calibration: Path,
     calibration_limit: int | None,
@@ -83,7 +84,8 @@ def run(
     measured = pipeline.run(
         pipeline.Making(
             weights=weights,
-            bits=tuple(int(b) for b in bits),
+            recipes=recipes_of(asked),
+            options=quantizer_options_of(asked),
             imgsz=size,
             calibration=making.find_calibration(calibration, limit=calibration_limit),
             names=names,

@@ -9,7 +9,6 @@ the fields of `Calibration`.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import zipfile
 from functools import cached_property
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from targets.files import write_whole
 from toolchain.errors import DataError
+from toolchain.quantize.archive import archive
 from toolchain.quantize.histogram import BINS
 
 SCHEMA: Final = "halfbyte.calibration"
@@ -83,7 +83,7 @@ def save(calibration: Calibration, path: Path) -> None:
     for index, name in enumerate(names):
         for field in dataclasses.fields(Statistics):
             arrays[f"{index}.{field.name}"] = getattr(calibration.tensors[name], field.name)
-    write_whole(path, _archive(arrays))
+    write_whole(path, archive(arrays))
 
 
 def load(path: Path) -> Calibration:
@@ -91,8 +91,8 @@ def load(path: Path) -> Calibration:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError("it is too large")
-        with np.load(path, allow_pickle=False) as archive:
-            return _checked(archive)
+        with np.load(path, allow_pickle=False) as entries:
+            return _checked(entries)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path.name} is no calibration of version {VERSION}: {error}",
@@ -100,22 +100,22 @@ def load(path: Path) -> Calibration:
         ) from error
 
 
-def _checked(archive: Any) -> Calibration:
-    header = json.loads(bytes(archive["header"]))
+def _checked(entries: Any) -> Calibration:
+    header = json.loads(bytes(entries["header"]))
     if header["schema"] != SCHEMA or header["version"] != VERSION:
         raise ValueError(f"it says {header['schema']!r}, version {header['version']!r}")
     images = tuple(str(name) for name in header["images"])
     tensors = {
-        str(name): _statistics(archive, index, len(images))
+        str(name): _statistics(entries, index, len(images))
         for index, name in enumerate(header["tensors"])
     }
     left_out = tuple((str(name), str(reason)) for name, reason in header["left_out"])
     return Calibration(str(header["model_sha256"]), images, left_out, tensors)
 
 
-def _statistics(archive: Any, index: int, images: int) -> Statistics:
+def _statistics(entries: Any, index: int, images: int) -> Statistics:
     found = Statistics(
-        **{field.name: archive[f"{index}.{field.name}"] for field in dataclasses.fields(Statistics)}
+        **{field.name: entries[f"{index}.{field.name}"] for field in dataclasses.fields(Statistics)}
     )
     shapes_fit = (
         images > 0
@@ -137,16 +137,3 @@ def _statistics(archive: Any, index: int, images: int) -> Statistics:
     if not finite or (found.low > found.high).any() or found.counts.min() < 0:
         raise ValueError(f"the numbers of tensor {index} are impossible")
     return found
-
-
-def _archive(arrays: dict[str, NDArray[Any]]) -> bytes:
-    """A compressed .npz without the clock's time in it, as np.savez would put there."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, values in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            plain = io.BytesIO()
-            np.save(plain, np.ascontiguousarray(values), allow_pickle=False)
-            archive.writestr(entry, plain.getvalue(), compresslevel=1)
-    return stream.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -63,6 +64,26 @@ class FloatGraph:
         stem, _, last = self.name(operation.inputs[1]).rpartition("/")
         return stem if stem and last in ("weight", "weights") else self.name(operation.output)
 
+    def layer_names(self) -> dict[int, str]:
+        """What each convolution is called, by operator index; with it where two have one name."""
+        names = {operation.index: self.layer(operation) for operation in self.convolutions}
+        counts = Counter(names.values())
+        return {
+            index: name if counts[name] == 1 else f"{name} #{index}"
+            for index, name in names.items()
+        }
+
+    @property
+    def imgsz(self) -> tuple[int, int]:
+        """(height, width) of the picture that the model takes.  Raises UnsupportedModel."""
+        shape = self.shape(self.inputs[0])
+        if len(self.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+            raise UnsupportedModel(
+                f"the model takes {list(shape)}, not one picture [1, height, width, 3]",
+                hint="Give a float32 .tflite made by `halfbyte convert`.",
+            )
+        return shape[1], shape[2]
+
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Sizes of a tensor's axes."""
         shape = self._graph.tensors[tensor].shape
@@ -83,6 +104,12 @@ class FloatGraph:
         dtype = ELEMENTS[entry.type].dtype
         data = np.asarray(self.model.buffers[entry.buffer].data, np.uint8).tobytes()
         return np.frombuffer(data, dtype).reshape(self.shape(tensor))
+
+    def bias(self, operation: Operation) -> NDArray[np.float32]:
+        """A convolution's bias, float32 [O]; zeros where it has none."""
+        if len(operation.inputs) < 3 or operation.inputs[2] < 0:
+            return np.zeros(self.shape(operation.inputs[1])[0], np.float32)
+        return self.constant(operation.inputs[2]).astype(np.float32)
 
     @cached_property
     def producers(self) -> dict[int, Operation]:

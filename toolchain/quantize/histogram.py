@@ -30,11 +30,15 @@ def count(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
     values: float32 of any shape, finite.
     """
+    return np.bincount(place(values), minlength=BINS)
+
+
+def place(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """The bin of each value: int32, flat."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32).ravel()
     side = (bits & np.uint32(0x7FFFFFFF)) >> np.uint32(_SHIFT)
     steps = np.clip(side.astype(np.int32) - (_FIRST - 1), 0, _SIDE)
-    index = np.where(bits >> np.uint32(31), -steps, steps) + _SIDE
-    return np.bincount(index, minlength=BINS)
+    return np.asarray(np.where(bits >> np.uint32(31), -steps, steps) + _SIDE, np.int32)
 
 
 def centres() -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from targets.agent.frames import FrameUnreadable, letterbox, read_picture
 from targets.agent.inputs import pack
 from targets.progress import SILENT, Progress
-from toolchain.errors import EmptyCalibration, NotFinite, UnsupportedModel
+from toolchain.errors import EmptyCalibration, NotFinite
 from toolchain.quantize.calibration import Calibration, Statistics
 from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.quantize.histogram import BINS, count
@@ -105,13 +105,7 @@ class Probe:
 
     def __init__(self, graph: FloatGraph, tensors: Sequence[int], *, threads: int) -> None:
         """Raises UnsupportedModel."""
-        shape = graph.shape(graph.inputs[0])
-        if len(graph.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-            raise UnsupportedModel(
-                f"the model takes {list(shape)}, not one picture [1, height, width, 3]",
-                hint="Give a float32 .tflite made by `halfbyte convert`.",
-            )
-        self.imgsz = (shape[1], shape[2])
+        self.imgsz = graph.imgsz
         self._tensors = tuple(tensors)
         self._interpreter = _interpreter(_with_outputs(graph, tensors), threads)
 

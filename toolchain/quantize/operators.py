@@ -52,3 +52,4 @@ RULES: Final = {
 INT4_CONVOLUTION_VERSION: Final = 7
 MUL_ABOVE_ONE_VERSION: Final = 3  # input scales' product not below the output's scale
 RESIZE_HALF_PIXEL_VERSION: Final = 3
+DEQUANTIZE_INT8_VERSION: Final = 2

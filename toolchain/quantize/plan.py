@@ -1,4 +1,4 @@
-"""Every choice that makes a float graph an int8 one, before a byte is written."""
+"""Every choice about activations that makes a float graph an int8 one, before a byte is written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import DataError
-from toolchain.quantize import ranges, ties, weights
+from toolchain.quantize import ranges, ties
 from toolchain.quantize.calibration import Calibration, Statistics
 from toolchain.quantize.graph import FloatGraph, Operation
+from toolchain.quantize.methods import Method
 from toolchain.quantize.observe import unique_names, watched_tensors
-from toolchain.quantize.recipe import Recipe
-from toolchain.quantize.scales import Scale, decibels
+from toolchain.quantize.recovered import Recovered
+from toolchain.quantize.scales import Scale
+from toolchain.quantize.sensitivity import Sensitivity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,56 +37,64 @@ class GroupPlan:
 class LayerPlan:
     """One convolution.
 
-    filter: its coded weights.  bias: int32 [O].  why_bits: None, or why it has other bits than
-    the recipe says.  sqnr_db: signal to noise of its output from rounding weights alone, taking
-    inputs as independent; None where there is no noise.
+    is_island: its filter and its output are float32, in a model whose other activations are int8.
     """
 
     operation: Operation
-    filter: weights.Filter
-    bias: NDArray[np.int32]
-    why_bits: str | None
-    sqnr_db: float | None
+    made: Recovered
+    is_island: bool = False
+
+    @property
+    def method(self) -> Method:
+        """How its filter is stored."""
+        return self.made.method
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Scales of all activations and codes of all convolutions."""
+    """Scales of int8 activations (none: they stay float) and filters of all convolutions."""
 
     groups: tuple[GroupPlan, ...]
     layers: tuple[LayerPlan, ...]
 
     def scales(self) -> dict[int, Scale]:
-        """The scale of each activation."""
-        return {tensor: plan.scale for plan in self.groups for tensor in plan.group.tensors}
+        """The scale of each int8 activation."""
+        return scales_of(self.groups)
 
 
-def make(
-    graph: FloatGraph, calibration: Calibration, recipe: Recipe, logits: frozenset[int]
-) -> Plan:
-    """Choose ranges, then weights.
+def scales_of(groups: tuple[GroupPlan, ...]) -> dict[int, Scale]:
+    """The scale of each activation."""
+    return {tensor: plan.scale for plan in groups for tensor in plan.group.tensors}
 
-    logits: outputs of the graph that are scores before their sigmoid.
+
+def choose_ranges(
+    graph: FloatGraph,
+    calibration: Calibration,
+    logits: frozenset[int],
+    islands: frozenset[int] = frozenset(),
+    sensitivity: Sensitivity | None = None,
+) -> tuple[GroupPlan, ...]:
+    """A scale for each group of activations.
+
+    logits: outputs of the graph that are scores before their sigmoid.  islands: operator indices
+    of convolutions whose outputs stay float.  sensitivity: weighs each value by what an error of
+    it does to the outputs; None: all alike.
     Raises DataError (a calibration of another model), NotFinite, UnsupportedModel.
     """
     statistics = _by_tensor(graph, calibration)
-    chosen = tuple(_group(graph, group, statistics, logits) for group in ties.groups(graph))
-    scales = {tensor: plan.scale for plan in chosen for tensor in plan.group.tensors}
-    layers = tuple(
-        _layer(graph, operation, scales, statistics[operation.data[0]], recipe)
-        for operation in graph.convolutions
+    weighed = _weighed(graph, sensitivity)
+    float_tensors = {op.output for op in graph.convolutions if op.index in islands}
+    return tuple(
+        _group(graph, group, statistics, weighed, logits)
+        for group in ties.groups(graph)
+        if not float_tensors.issuperset(group.tensors)
     )
-    return Plan(chosen, layers)
 
 
-def bits_of(graph: FloatGraph, operation: Operation, recipe: Recipe) -> tuple[int, str | None]:
-    """Weight bits of a convolution, and the reason where they are not the recipe's."""
-    bits = recipe.weight_bits or 8
-    if bits < 8 and graph.reaches_input(operation.data[0]):
-        return 8, "first convolution"
-    if bits < 8 and graph.reaches_output(operation.output):
-        return 8, "head"
-    return bits, None
+def channel_means(graph: FloatGraph, calibration: Calibration) -> dict[int, Statistics]:
+    """Statistics of each convolution's input, by operator index.  Raises DataError."""
+    statistics = _by_tensor(graph, calibration)
+    return {op.index: statistics[op.data[0]] for op in graph.convolutions}
 
 
 def _by_tensor(graph: FloatGraph, calibration: Calibration) -> dict[int, Statistics]:
@@ -99,19 +109,34 @@ def _by_tensor(graph: FloatGraph, calibration: Calibration) -> dict[int, Statist
     return {tensor: calibration.tensors[names[tensor]] for tensor in watched}
 
 
+def _weighed(
+    graph: FloatGraph, sensitivity: Sensitivity | None
+) -> dict[int, NDArray[np.float64]] | None:
+    if sensitivity is None:
+        return None
+    names = unique_names(graph, watched_tensors(graph))
+    return {tensor: sensitivity.counts[name] for tensor, name in names.items()}
+
+
 def _group(
     graph: FloatGraph,
     group: ties.Group,
     statistics: Mapping[int, Statistics],
+    weighed: Mapping[int, NDArray[np.float64]] | None,
     logits: frozenset[int],
 ) -> GroupPlan:
     if group.fixed is not None:
         return GroupPlan(group, group.fixed, (), None)
-    readers = tuple(_reader(graph, tensor, logits) for tensor in group.sources)
+    readers = tuple(
+        _reader(graph, tensor, frozenset() if weighed else logits) for tensor in group.sources
+    )
     seen = [
-        _seen(graph, tensor, statistics[tensor], reader)
-        for tensor, reader in zip(group.sources, readers, strict=True)
+        _seen(graph, tensor, statistics[tensor], None if weighed is None else weighed[tensor], r)
+        for tensor, r in zip(group.sources, readers, strict=True)
     ]
+    if weighed is not None and not any(source.counts.any() for source in seen):
+        # Nothing that matters depends on these values: any range will do, so the usual one.
+        return _group(graph, group, statistics, None, logits)
     choice = ranges.choose(seen)
     return GroupPlan(group, choice.scale, readers, choice.sqnr_db)
 
@@ -122,35 +147,17 @@ def _reader(graph: FloatGraph, tensor: int, logits: frozenset[int]) -> ranges.Re
     return "silu" if graph.feeds_silu(tensor) else "value"
 
 
-def _seen(graph: FloatGraph, tensor: int, found: Statistics, reader: ranges.Reader) -> ranges.Seen:
+def _seen(
+    graph: FloatGraph,
+    tensor: int,
+    found: Statistics,
+    weighed: NDArray[np.float64] | None,
+    reader: ranges.Reader,
+) -> ranges.Seen:
+    low, high = float(found.low.min()), float(found.high.max())
+    if weighed is not None:
+        return ranges.Seen(weighed, low, high, reader)
     counts = found.counts.astype(np.float64)
     # A sample stands for the whole tensor: members of a group count by their size.
     weight = graph.elements(tensor) / max(counts.sum(), 1.0)
-    return ranges.Seen(counts * weight, float(found.low.min()), float(found.high.max()), reader)
-
-
-def _layer(
-    graph: FloatGraph,
-    operation: Operation,
-    scales: Mapping[int, Scale],
-    seen: Statistics,
-    recipe: Recipe,
-) -> LayerPlan:
-    exact = graph.constant(operation.inputs[1]).astype(np.float32)
-    bias = _bias(graph, operation, len(exact))
-    bits, why = bits_of(graph, operation, recipe)
-    source, target = scales[operation.data[0]].scale, scales[operation.output].scale
-    floor = weights.floor_of_scale(bias, input_scale=source, output_scale=target)
-    scale = weights.fit_scale(exact, bits, floor=floor, dead=target / source)
-    coded = weights.encode(exact, scale, bits)
-    shift = weights.expected_shift(exact, coded.decode(), seen.mean)
-    corrected = weights.encode_bias((bias - shift).astype(np.float32), scale, source)
-    noise = weights.output_energy(coded.decode() - exact, seen.mean_square)
-    signal = weights.output_energy(exact, seen.mean_square)
-    return LayerPlan(operation, coded, corrected, why, decibels(signal, noise))
-
-
-def _bias(graph: FloatGraph, operation: Operation, channels: int) -> NDArray[np.float32]:
-    if len(operation.inputs) < 3 or operation.inputs[2] < 0:
-        return np.zeros(channels, np.float32)
-    return graph.constant(operation.inputs[2]).astype(np.float32)
+    return ranges.Seen(counts * weight, low, high, reader)

@@ -1,37 +1,49 @@
-"""Every choice of a quantization as JSON-able data: schema "halfbyte.quantization", version 1."""
+"""Every choice of a quantization as JSON-able data: schema "halfbyte.quantization", version 2."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from toolchain.quantize.calibration import Calibration
+from toolchain.quantize.coded import expand
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
 from toolchain.quantize.recipe import Recipe
+from toolchain.quantize.scales import decibels
 
 SCHEMA: Final = "halfbyte.quantization"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 def describe(
-    graph: FloatGraph, plan: Plan, calibration: Calibration, recipe: Recipe
+    graph: FloatGraph,
+    plan: Plan,
+    calibration: Calibration,
+    recipe: Recipe,
+    *,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Strict JSON data: no NaN, None where something is not known.
 
     activations: one entry a group of tensors that share a scale; low and high are what codes -128
     and 127 stand for.  layers: one entry a convolution, in the order of execution.
+    facts: what is true of the whole: format, budget, recovery.
     """
+    names = graph.layer_names()
     return {
         "schema": SCHEMA,
         "version": VERSION,
         "recipe": str(recipe),
+        **facts,
         "calibration": {
             "model_sha256": calibration.model_sha256,
             "images": list(calibration.images),
             "left_out": [list(entry) for entry in calibration.left_out],
         },
         "activations": [_activation(graph, group) for group in plan.groups],
-        "layers": [_layer(graph, layer) for layer in plan.layers],
+        "layers": [_layer(graph, layer, names[layer.operation.index]) for layer in plan.layers],
     }
 
 
@@ -49,17 +61,26 @@ def _activation(graph: FloatGraph, plan: GroupPlan) -> dict[str, Any]:
     }
 
 
-def _layer(graph: FloatGraph, plan: LayerPlan) -> dict[str, Any]:
-    codes, scale = plan.filter.codes, plan.filter.scale
+def _layer(graph: FloatGraph, plan: LayerPlan, name: str) -> dict[str, Any]:
+    made, exact = plan.made, graph.constant(plan.operation.inputs[1])
+    noise = made.weights.astype(np.float64) - exact
+    codes = None if made.coded is None else expand(made.coded)
     return {
-        "layer": graph.layer(plan.operation),
+        "layer": name,
         "operator": plan.operation.index,
-        "shape": list(codes.shape),
-        "bits": plan.filter.bits,
-        "why_bits": plan.why_bits,
-        "granularity": "channel",
-        "scale_min": float(scale.min()),
-        "scale_max": float(scale.max()),
-        "dead_channels": int((~codes.any(axis=(1, 2, 3))).sum()),
-        "sqnr_db": plan.sqnr_db,
+        "shape": list(exact.shape),
+        "scheme": plan.method.scheme,
+        "bits": plan.method.bits,
+        "bits_stored": made.stored_bits / exact.size,
+        "granularity": repr(plan.method.granularity),
+        "why": plan.method.why,
+        "float_output": plan.is_island,
+        "scale_min": None if made.scale is None else float(made.scale.min()),
+        "scale_max": None if made.scale is None else float(made.scale.max()),
+        "levels": None if codes is None else len(np.unique(codes)),
+        "dead_channels": int((~made.weights.any(axis=(1, 2, 3))).sum()),
+        "weight_sqnr_db": decibels(
+            float((exact.astype(np.float64) ** 2).sum()), float((noise**2).sum())
+        ),
+        "second_order_error_left": made.left,
     }

@@ -1,17 +1,14 @@
-"""Filters as few-bit codes with one scale an output channel, and biases as int32.
+"""What int8 kernels ask of filters and biases beside them.
 
 Arrays in, arrays out: nothing here knows of files or graphs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from toolchain.errors import NotFinite
 
 FloatArray = NDArray[np.float32]
 
@@ -20,24 +17,6 @@ MAX_BIAS: Final = float(2**30)
 
 MIN_MULTIPLIER: Final = 2.0**-30
 """Smallest input scale x weight scale / output scale; below 2**-32 XNNPACK refuses the operator."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Filter:
-    """codes: int8 [O, H, W, I], in +-(2**(bits-1) - 1).  scale: float32 [O], all above 0."""
-
-    codes: NDArray[np.int8]
-    scale: FloatArray
-    bits: int
-
-    def decode(self) -> FloatArray:
-        """The weights that the codes stand for: float32 [O, H, W, I]."""
-        return self.codes * self.scale[:, None, None, None]
-
-
-def largest_code(bits: int) -> int:
-    """Narrow range, as TFLite asks of weights: 127 for 8 bits, 7 for 4."""
-    return int(2 ** (bits - 1) - 1)
 
 
 def floor_of_scale(
@@ -52,38 +31,10 @@ def floor_of_scale(
     return np.maximum(by_bias, MIN_MULTIPLIER * output_scale / input_scale)
 
 
-def fit_scale(
-    weights: FloatArray,
-    bits: int,
-    *,
-    floor: NDArray[np.float64] | float = 0.0,
-    dead: float = 1.0,
-) -> FloatArray:
-    """Smallest symmetric scale that clips nothing: max|w| / (2**(bits-1) - 1).
-
-    weights: float32 [O, H, W, I].  floor: smallest scale allowed, [O] or one number.  dead: scale
-    of a channel of zeros.  Returns float32 [O], all above 0.  Narrow range (Jacob et al.,
-    arXiv 1712.05877).  Raises NotFinite.
-    """
-    if not np.isfinite(weights).all():
-        raise NotFinite("weights that are NaN or infinite", hint="Check the checkpoint.")
-    scale = np.abs(weights).max(axis=(1, 2, 3)).astype(np.float64) / largest_code(bits)
-    # A dead channel has no range of its own: any positive scale keeps its zeros exact.
-    scale = np.where(scale >= np.finfo(np.float32).tiny, scale, dead)
-    return np.maximum(scale, floor).astype(np.float32)
-
-
-def encode(weights: FloatArray, scale: FloatArray, bits: int) -> Filter:
-    """Round to nearest.  weights: float32 [O, H, W, I].  scale: float32 [O]."""
-    limit = largest_code(bits)
-    codes = np.rint(weights / scale[:, None, None, None])
-    return Filter(np.clip(codes, -limit, limit).astype(np.int8), scale, bits)
-
-
 def encode_bias(bias: FloatArray, scale: FloatArray, input_scale: float) -> NDArray[np.int32]:
     """int32 [O] at input scale x weight scale, where the products' sum is added.
 
-    Scales as from `fit_scale` with `floor_of_scale` keep it in range.
+    Scales not below `floor_of_scale` keep it in range.
     """
     steps = np.rint(bias.astype(np.float64) / (scale.astype(np.float64) * input_scale))
     limit = np.iinfo(np.int32)

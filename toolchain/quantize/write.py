@@ -1,4 +1,4 @@
-"""A plan carried out: the float flatbuffer becomes an int8 one, tensor by tensor.
+"""A plan carried out: the float flatbuffer becomes a quantized one, tensor by tensor.
 
 The same plan gives the same bytes.  What is left of the float model: its operators and their
 options, names, shapes, signatures and metadata.
@@ -7,29 +7,46 @@ options, names, shapes, signatures and metadata.
 from __future__ import annotations
 
 import copy
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from toolchain.quantize.coded import Nibbles, expand
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.operators import (
+    DEQUANTIZE_INT8_VERSION,
     INT4_CONVOLUTION_VERSION,
     MUL_ABOVE_ONE_VERSION,
     RESIZE_HALF_PIXEL_VERSION,
 )
 from toolchain.quantize.plan import LayerPlan, Plan
 from toolchain.quantize.scales import Scale
-from toolchain.tflite.elements import INT4, INT8, INT32, Element
+from toolchain.quantize.weights import encode_bias
+from toolchain.tflite.elements import FLOAT32, INT4, INT8, INT32, Element
 from toolchain.tflite.flatbuffer import Model
 from toolchain.tflite.packing import pack_int4
 
 _RUNTIME_VERSION: Final = b"min_runtime_version"  # of the float operators: no longer true
 
 
-def write_int8(graph: FloatGraph, plan: Plan) -> Model:
-    """The int8 model as an object tree; the float one is left as it was."""
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """model: the object tree.  filters: index of each convolution's filter tensor, by operator
+    index of the float graph."""
+
+    model: Model
+    filters: Mapping[int, int]
+
+
+def write(graph: FloatGraph, plan: Plan, *, int4: bool = False) -> Written:
+    """The quantized model with ordinary filters; the float one is left as it was.
+
+    int4: filters of 4-bit codes become INT4 tensors.
+    """
     model = copy.copy(graph.model)
     subgraph = copy.copy(model.subgraphs[0])
     subgraph.tensors = [copy.copy(tensor) for tensor in subgraph.tensors]
@@ -37,35 +54,101 @@ def write_int8(graph: FloatGraph, plan: Plan) -> Model:
     model.subgraphs = [subgraph]
     model.buffers = list(model.buffers)
     model.metadata = [e for e in model.metadata or [] if e.name != _RUNTIME_VERSION]
-    for tensor, scale in plan.scales().items():
+    scales = plan.scales()
+    for tensor, scale in scales.items():
         _quantize(subgraph.tensors[tensor], INT8, _parameters(scale.scale, scale.zero_point))
     for layer in plan.layers:
-        _write_layer(model, subgraph, layer, plan.scales())
-    model.operatorCodes = _versions(graph, subgraph, plan)
+        if layer.operation.output in scales:
+            _write_layer(model, subgraph, layer, scales, int4=int4)
+        else:
+            _write_float_layer(model, subgraph, layer)
+    convolutions = {
+        layer.operation.index: subgraph.operators[layer.operation.index] for layer in plan.layers
+    }
+    if scales:
+        model.operatorCodes = _versions(graph, subgraph, plan, int4=int4)
+        _dequantize_for_islands(model, subgraph, plan)
     _drop_unused(model)
-    return model
+    return Written(model, {index: int(op.inputs[1]) for index, op in convolutions.items()})
 
 
-def _write_layer(model: Model, subgraph: Any, layer: LayerPlan, scales: dict[int, Scale]) -> None:
-    operation, filter_ = layer.operation, layer.filter
-    element = INT4 if filter_.bits == 4 else INT8
-    data = pack_int4(filter_.codes) if element is INT4 else filter_.codes.tobytes()
+def _write_layer(
+    model: Model, subgraph: Any, layer: LayerPlan, scales: dict[int, Scale], *, int4: bool
+) -> None:
+    operation, made = layer.operation, layer.made
+    assert made.coded is not None
+    assert made.scale is not None
+    as_int4 = int4 and isinstance(made.coded, Nibbles)
+    codes = expand(made.coded)
+    data = pack_int4(codes) if as_int4 else codes.tobytes()
     # New tensors always: two convolutions may share a bias of zeros, but no scale.
     weights = copy.copy(subgraph.tensors[operation.inputs[1]])
-    _quantize(weights, element, _parameters(filter_.scale, np.zeros(len(filter_.scale))))
+    element = INT4 if as_int4 else INT8
+    _quantize(weights, element, _parameters(made.scale, np.zeros(len(made.scale))))
     weights.buffer = _added(model.buffers, schema.BufferT(data=np.frombuffer(data, np.uint8)))
-    bias_scale = (filter_.scale.astype(np.float64) * scales[operation.data[0]].scale).astype(
-        np.float32
-    )
-    bias = _bias_tensor(subgraph, operation, len(layer.bias))
+    source = scales[operation.data[0]].scale
+    bias_scale = (made.scale.astype(np.float64) * source).astype(np.float32)
+    bias = _bias_tensor(subgraph, operation, len(made.bias))
     _quantize(bias, INT32, _parameters(bias_scale, np.zeros(len(bias_scale))))
-    bias_bytes = np.frombuffer(layer.bias.tobytes(), np.uint8)
-    bias.buffer = _added(model.buffers, schema.BufferT(data=bias_bytes))
-    operator = subgraph.operators[operation.index]
-    operator.inputs = np.array(
+    values = encode_bias(made.bias, made.scale, source)
+    bias.buffer = _added(
+        model.buffers, schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8))
+    )
+    subgraph.operators[operation.index].inputs = np.array(
         [operation.data[0], _added(subgraph.tensors, weights), _added(subgraph.tensors, bias)],
         np.int32,
     )
+
+
+def _write_float_layer(model: Model, subgraph: Any, layer: LayerPlan) -> None:
+    operation, made = layer.operation, layer.made
+    weights = copy.copy(subgraph.tensors[operation.inputs[1]])
+    bias = _bias_tensor(subgraph, operation, len(made.bias))
+    for tensor, values in ((weights, made.weights), (bias, made.bias)):
+        data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+        tensor.buffer = _added(model.buffers, schema.BufferT(data=data))
+    subgraph.operators[operation.index].inputs = np.array(
+        [operation.data[0], _added(subgraph.tensors, weights), _added(subgraph.tensors, bias)],
+        np.int32,
+    )
+
+
+def _dequantize_for_islands(model: Model, subgraph: Any, plan: Plan) -> None:
+    """A DEQUANTIZE before the first float convolution that reads an int8 tensor."""
+    code = schema.OperatorCodeT(
+        deprecatedBuiltinCode=schema.BuiltinOperator.DEQUANTIZE,
+        builtinCode=schema.BuiltinOperator.DEQUANTIZE,
+        version=DEQUANTIZE_INT8_VERSION,
+    )
+    opcode: int | None = None
+    made: dict[int, int] = {}
+    islands = {layer.operation.index: layer for layer in plan.layers if layer.is_island}
+    operators = []
+    for index, operator in enumerate(subgraph.operators):
+        if index in islands:
+            source = islands[index].operation.data[0]
+            if source not in made:
+                opcode = _added(model.operatorCodes, code) if opcode is None else opcode
+                made[source] = _added(subgraph.tensors, _as_float(subgraph.tensors[source]))
+                operators.append(
+                    schema.OperatorT(
+                        opcodeIndex=opcode,
+                        inputs=np.array([source], np.int32),
+                        outputs=np.array([made[source]], np.int32),
+                    )
+                )
+            operator.inputs = np.array([made[source], *operator.inputs[1:]], np.int32)
+        operators.append(operator)
+    subgraph.operators = operators
+
+
+def _as_float(tensor: Any) -> Any:
+    copied = copy.copy(tensor)
+    copied.type = FLOAT32.code
+    copied.quantization = None
+    copied.buffer = 0
+    copied.name = (tensor.name or b"") + b"/dequantized"
+    return copied
 
 
 def _bias_tensor(subgraph: Any, operation: Operation, channels: int) -> Any:
@@ -93,15 +176,22 @@ def _added(items: list[Any], item: Any) -> int:
     return len(items) - 1
 
 
-def _versions(graph: FloatGraph, subgraph: Any, plan: Plan) -> list[Any]:
+def _versions(graph: FloatGraph, subgraph: Any, plan: Plan, *, int4: bool) -> list[Any]:
     """Operator codes with the versions that int8 needs, in the order of first use."""
-    int4 = {layer.operation.index for layer in plan.layers if layer.filter.bits == 4}
+    nibbles = {
+        layer.operation.index
+        for layer in plan.layers
+        if int4 and isinstance(layer.made.coded, Nibbles) and not layer.is_island
+    }
+    islands = {layer.operation.index for layer in plan.layers if layer.is_island}
     scales = plan.scales()
     codes: list[Any] = []
     places: dict[tuple[int, int], int] = {}
     for operation, operator in zip(graph.operations, subgraph.operators, strict=True):
         old = graph.model.operatorCodes[operator.opcodeIndex]
-        version = _version(operation, scales, int4=operation.index in int4)
+        version = int(old.version)
+        if operation.index not in islands:
+            version = _version(operation, scales, int4=operation.index in nibbles)
         key = (int(old.builtinCode), version)
         if key not in places:
             code = copy.copy(old)

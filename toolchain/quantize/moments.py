@@ -1,0 +1,150 @@
+"""Second moments of a convolution's input patches, taken where its output matters.
+
+Positions are drawn by importance (a mixture of the squared gradient, its root and chance) and
+weighed back, so that few of them estimate  H = E[g^2 (x - m)(x - m)^T],  m = E[g^2 x] / E[g^2].
+Centred, because the bias takes up any mean that rounding adds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.quantize.graph import Operation
+from toolchain.quantize.walk import Walk
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS: Final = 8192
+"""Patches that are multiplied at a time: the most that memory holds of a layer's inputs."""
+
+_BY_ROOT, _BY_WEIGHT, _BY_CHANCE = 0.5, 0.3, 0.2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Moments:
+    """covariance: float32 [K, K].  mean: float32 [K].  K: height, width and input channel of the
+    filter, flattened in this order."""
+
+    covariance: torch.Tensor
+    mean: torch.Tensor
+
+    def energy(self, channels: int) -> NDArray[np.float64]:
+        """Mean square of each input channel over all taps: float64 [I]."""
+        square = self.covariance.diagonal() + self.mean**2
+        return np.asarray(square.reshape(-1, channels).mean(dim=0).double().numpy())
+
+
+def gather(
+    walk: Walk,
+    operation: Operation,
+    importance: NDArray[np.float32] | None,
+    *,
+    patches: int,
+    rng: np.random.Generator,
+) -> Moments:
+    """Moments of what `operation` is about to read.
+
+    importance: float32 [pictures, H, W] as in `LayerSensitivity.positions`; None for all alike.
+    patches: drawn a picture.
+    """
+    import torch
+
+    size = int(np.prod(walk.graph.shape(operation.inputs[1])[1:]))
+    sums = _Sums(size)
+    waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+    with torch.no_grad():
+        for picture in range(len(walk)):
+            weights = None if importance is None else importance[picture]
+            waiting.append(_patches(walk, picture, operation, weights, patches, rng))
+            if patches * len(waiting) >= ROWS:
+                sums.add(waiting)
+        sums.add(waiting)
+    return sums.moments()
+
+
+class _Sums:
+    def __init__(self, size: int) -> None:
+        import torch
+
+        self._squares = torch.zeros(size, size)
+        self._sum = torch.zeros(size)
+        self._weight = 0.0
+        self._origin: torch.Tensor | None = None
+
+    def add(self, waiting: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Takes the patches, and empties the list."""
+        import torch
+
+        if not waiting:
+            return
+        rows = torch.cat([rows for rows, _ in waiting])
+        weights = torch.cat([weights for _, weights in waiting])
+        waiting.clear()
+        if self._origin is None:
+            # Near the mean, so that little is lost when the mean is taken out at the end.
+            self._origin = weights @ rows / weights.sum()
+        rows -= self._origin
+        self._sum += weights @ rows
+        self._weight += float(weights.sum())
+        rows *= weights.sqrt()[:, None]
+        self._squares.addmm_(rows.T, rows)
+
+    def moments(self) -> Moments:
+        import torch
+
+        assert self._origin is not None
+        mean = self._sum / self._weight
+        covariance = self._squares / self._weight - torch.outer(mean, mean)
+        return Moments(covariance, mean + self._origin)
+
+
+def _patches(
+    walk: Walk,
+    picture: int,
+    operation: Operation,
+    importance: NDArray[np.float32] | None,
+    patches: int,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows [P, K] and their weights [P]."""
+    import torch
+    from torch.nn import functional
+
+    height, width = walk.graph.shape(operation.output)[1:3]
+    chosen, weights = _chosen(height * width, importance, patches, rng)
+    value = walk.value(picture, operation.data[0])
+    value = functional.pad(value, walk.replica.padding(operation, value))[0].permute(1, 2, 0)
+    options = operation.options
+    rows = torch.from_numpy(chosen // width) * int(options.strideH)
+    columns = torch.from_numpy(chosen % width) * int(options.strideW)
+    taps = walk.graph.shape(operation.inputs[1])[1:3]
+    parts = [
+        value[rows + i * int(options.dilationHFactor), columns + j * int(options.dilationWFactor)]
+        for i in range(taps[0])
+        for j in range(taps[1])
+    ]
+    return torch.cat(parts, dim=1), torch.from_numpy(weights)
+
+
+def _chosen(
+    count: int,
+    importance: NDArray[np.float32] | None,
+    patches: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Positions, and weights that make their mean that of all positions."""
+    patches = min(patches, count)
+    if importance is None or not importance.any():
+        chosen = rng.choice(count, patches, replace=False)
+        return chosen, np.full(patches, 1.0, np.float32)
+    weights = importance.ravel().astype(np.float64)
+    root = np.sqrt(weights)
+    odds = _BY_ROOT * root / root.sum() + _BY_WEIGHT * weights / weights.sum() + _BY_CHANCE / count
+    odds /= odds.sum()
+    chosen = rng.choice(count, patches, p=odds)
+    return chosen, (weights[chosen] / (odds[chosen] * patches)).astype(np.float32)

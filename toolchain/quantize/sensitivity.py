@@ -1,0 +1,123 @@
+"""How much the outputs feel an error anywhere in the network, and its file.
+
+The file is a numpy archive without pickled objects, entry "header" being UTF-8 JSON with schema
+"halfbyte.sensitivity", version 1: model_sha256, images, tensors, layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.files import write_whole
+from toolchain.errors import DataError
+from toolchain.quantize.archive import archive
+from toolchain.quantize.histogram import BINS
+
+SCHEMA: Final = "halfbyte.sensitivity"
+VERSION: Final = 1
+MAX_FILE_BYTES: Final = 4 << 30
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerSensitivity:
+    """One convolution.
+
+    energy: float64 [O], the mean over images of sum_p g[p, o]^2 sum_k x[p, k]^2: what an error of
+    variance 1 in each weight of output channel o adds to the squared error of what matters, taken
+    to first order.  g: gradient of what matters with respect to the output; x: input patch.
+    positions: float32 [images, H, W], g^2 summed over output channels: where the layer's output is
+    looked at.
+    """
+
+    energy: NDArray[np.float64]
+    positions: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """Squared gradients of what matters (`importance.what_matters`) on calibration pictures.
+
+    model_sha256: of the float model.  images: file names, in the order of `positions`.
+    counts: by tensor name, float64 [histogram.BINS]: its values, each counted by the squared
+    gradient at it (or, for a tensor read by SiLU alone, at SiLU's output).
+    layers: by layer name.
+    """
+
+    model_sha256: str
+    images: tuple[str, ...]
+    counts: dict[str, NDArray[np.float64]]
+    layers: dict[str, LayerSensitivity]
+
+
+def save(found: Sensitivity, path: Path) -> None:
+    """Write the file; the same sensitivity gives the same bytes."""
+    tensors, layers = sorted(found.counts), sorted(found.layers)
+    header = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "model_sha256": found.model_sha256,
+        "images": found.images,
+        "tensors": tensors,
+        "layers": layers,
+    }
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(text, np.uint8)}
+    for index, name in enumerate(tensors):
+        arrays[f"counts.{index}"] = found.counts[name]
+    for index, name in enumerate(layers):
+        arrays[f"energy.{index}"] = found.layers[name].energy
+        arrays[f"positions.{index}"] = found.layers[name].positions
+    write_whole(path, archive(arrays))
+
+
+def load(path: Path) -> Sensitivity:
+    """Read and check a file.  Raises DataError."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError("it is too large")
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entries:
+            return _checked(entries)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path.name} is no sensitivity of version {VERSION}: {error}",
+            hint="Delete it and measure again.",
+        ) from error
+
+
+def _checked(entries: Any) -> Sensitivity:
+    header = json.loads(bytes(entries["header"]))
+    if header["schema"] != SCHEMA or header["version"] != VERSION:
+        raise ValueError(f"it says {header['schema']!r}, version {header['version']!r}")
+    images = tuple(str(name) for name in header["images"])
+    counts = {
+        str(name): _array(entries, f"counts.{index}", (BINS,), np.float64)
+        for index, name in enumerate(header["tensors"])
+    }
+    layers = {
+        str(name): LayerSensitivity(
+            _array(entries, f"energy.{index}", (None,), np.float64),
+            _array(entries, f"positions.{index}", (len(images), None, None), np.float32),
+        )
+        for index, name in enumerate(header["layers"])
+    }
+    return Sensitivity(str(header["model_sha256"]), images, counts, layers)
+
+
+def _array(entries: Any, name: str, shape: tuple[int | None, ...], dtype: Any) -> NDArray[Any]:
+    values = np.asarray(entries[name])
+    fits = values.ndim == len(shape) and all(
+        asked is None or asked == size for asked, size in zip(shape, values.shape, strict=True)
+    )
+    if not fits or values.dtype != dtype:
+        raise ValueError(f"{name} has shape {values.shape} of {values.dtype}")
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError(f"{name} holds impossible numbers")
+    return values
