@@ -15,7 +15,7 @@ Bytes = Union[bytes, bytearray, memoryview]
 
 IDENTIFIER = b"TFL3"
 MAX_FILE_BYTES = 2**31 - 1  # flatbuffers' own limit: distances back are int32
-MAX_STEPS = 4_000_000
+MAX_STEPS = 1_000_000
 # Many offsets may lead to one long vector, so a small file could ask for endless work.
 
 _FORMATS: Dict[str, struct.Struct] = {code: struct.Struct("<" + code) for code in "bBHiIQ"}

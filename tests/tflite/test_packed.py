@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from flatbuffers import flexbuffers
+from flatbuffers import Builder, flexbuffers
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -305,6 +306,42 @@ def test_a_shape_that_lies_is_refused_before_memory_is_taken() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20_000_000
+
+
+def test_a_small_file_cannot_ask_for_endless_work() -> None:
+    """Fifty thousand convolutions that are one and the same, with fifty thousand inputs."""
+    builder = Builder(1 << 20)
+    inputs = builder.CreateNumpyVector(np.zeros(50_000, np.int32))
+    schema.TensorStart(builder)
+    tensors = table_vector(builder, [schema.TensorEnd(builder)])
+    schema.BufferStart(builder)
+    buffers = table_vector(builder, [schema.BufferEnd(builder)])
+    schema.OperatorStart(builder)
+    schema.OperatorAddInputs(builder, inputs)
+    operator = schema.OperatorEnd(builder)
+    operators = table_vector(builder, [operator] * 50_000)
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    schema.SubGraphAddOperators(builder, operators)
+    graphs = table_vector(builder, [schema.SubGraphEnd(builder)])
+    schema.OperatorCodeStart(builder)
+    schema.OperatorCodeAddBuiltinCode(builder, schema.BuiltinOperator.CONV_2D)
+    codes = table_vector(builder, [schema.OperatorCodeEnd(builder)])
+    schema.ModelStart(builder)
+    schema.ModelAddOperatorCodes(builder, codes)
+    schema.ModelAddSubgraphs(builder, graphs)
+    schema.ModelAddBuffers(builder, buffers)
+    builder.Finish(schema.ModelEnd(builder), file_identifier=b"TFL3")
+
+    with pytest.raises(expand.Malformed, match="parts"):
+        expand.read(bytes(builder.Output()))
+
+
+def table_vector(builder: Builder, tables: list[int]) -> int:
+    builder.StartVector(4, len(tables), 4)
+    for table in reversed(tables):
+        builder.PrependUOffsetTRelative(table)
+    return int(builder.EndVector())
 
 
 @pytest.mark.parametrize(
