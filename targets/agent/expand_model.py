@@ -24,8 +24,8 @@ CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 3, 4, 9
 SECTION_BYTES = 1 << 16
 """What is added begins at a multiple of the largest pages that boards have."""
 ALIGNMENT = 64
-MAX_GROWTH = 64
-"""A bit of entropy-coded bytes gives a float of 32 at most; twice that, for what lies around it."""
+MAX_GROWTH, MAX_SMALL_BYTES = 64, 16 << 20
+"""A bit of entropy-coded bytes gives a float of 32; zeros may take less, in small models too."""
 _LENGTH_BYTES = 4  # of a vector, before its elements
 _PADDING_BYTES = 16  # at most, between two vectors
 
@@ -156,7 +156,8 @@ class Edits:
             added.append((at - _LENGTH_BYTES, struct.pack("<I", item.size_bytes)))
             self.patch(distance_at, "I", at - _LENGTH_BYTES - distance_at)
             at += item.size_bytes
-            if at > min(MAX_FILE_BYTES, MAX_GROWTH * len(self._model.flat.data) + SECTION_BYTES):
+            limit = MAX_GROWTH * len(self._model.flat.data) + MAX_SMALL_BYTES
+            if at > min(MAX_FILE_BYTES, limit):
                 raise Malformed("expanded it would be larger than its codes can mean")
         return Expansion(
             packed,

@@ -1,12 +1,13 @@
 """Entropy-coded int8 filters -> their codes (docs/packed-format.md).
 
-Output channels with like codes lie together, because Huffman tables are made for what lies
-together.  The first byte is the version of this form; the rest is raw DEFLATE (RFC 1951) of
+A filter is cut into units, its channels or its kernels, and units with like codes lie together,
+because Huffman tables are made for what lies together.  The first byte is CHANNELS or KERNELS; the
+second, for kernels alone, is H * W, the codes of one.  The rest is raw DEFLATE (RFC 1951) of
 
-    classes     uint8 [rows]: of each channel; channels lie sorted by class, else in order
-    kinds       uint8 [number of classes]: BYTES or NIBBLES
+    classes     uint8 [units]: of each unit; units lie sorted by class, else in order
+    kinds       uint8 [number of classes]: BYTES, NIBBLES or ZEROS
     escapes     uint32 number of them, then int8 each
-    codes       class by class: int8 each, or pairs of them packed in a byte as TFLite packs INT4
+    codes       class by class: int8 each; or pairs of them in a byte, as TFLite packs INT4; or none
 
 A packed -8 stands for the next escape.  Where most codes are small a Huffman code for pairs comes
 nearer to their entropy, and is read in half the time.
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     Int8Array = NDArray[np.int8]
 
-VERSION = 1
-BYTES, NIBBLES = 0, 1
+CHANNELS, KERNELS = 1, 2
+BYTES, NIBBLES, ZEROS = 0, 1, 2
 ESCAPE = -8
 
 _INPUT_BYTES = 1 << 16
@@ -36,11 +37,13 @@ _OUTPUT_BYTES = 1 << 17
 
 
 def check(stored: Any, rows: int, row: int) -> None:
-    """Whether these bytes may hold so many codes: two take at least a bit.  Raises Malformed."""
-    if len(stored) < 1 + rows * row // 16:
+    """Whether these bytes may hold so many codes; those of zeros take none.  Raises Malformed."""
+    if len(stored) < 3:
         raise Malformed(f"{len(stored)} bytes for {rows * row} entropy-coded values")
-    if stored[0] != VERSION:
+    if stored[0] not in (CHANNELS, KERNELS):
         raise Malformed(f"entropy coder {stored[0]} is not known to this version")
+    if stored[0] == KERNELS and (not stored[1] or row % stored[1]):
+        raise Malformed(f"kernels of {stored[1]} values in channels of {row}")
 
 
 def decode(stored: Any, out: Int8Array) -> None:
@@ -48,33 +51,50 @@ def decode(stored: Any, out: Int8Array) -> None:
 
     Inverse: `toolchain.tflite.packed_entropy.encode`.
     """
-    rows, row = out.shape
-    stream = _Inflated(stored[1:])
-    classes = np.frombuffer(stream.take(rows), np.uint8)
+    if stored[0] == CHANNELS:
+        _fill(_Inflated(stored[1:]), out)
+        return
+    rows, size = len(out), stored[1]
+    kernels = np.empty((out.size // size, size), np.int8)
+    _fill(_Inflated(stored[2:]), kernels)
+    # [O, I, H * W], in which kernels are whole, to TFLite's [O, H * W, I]
+    out.reshape(rows, size, -1)[...] = kernels.reshape(rows, -1, size).transpose(0, 2, 1)
+
+
+def _fill(stream: _Inflated, units: Int8Array) -> None:
+    """All units, int8 [number, codes of one], contiguous."""
+    count, size = units.shape
+    classes = np.frombuffer(stream.take(count), np.uint8)
     kinds = stream.take(int(classes.max()) + 1)
-    if any(kind not in (BYTES, NIBBLES) for kind in kinds):
+    if any(kind not in (BYTES, NIBBLES, ZEROS) for kind in kinds):
         raise Malformed("entropy-coded values of an unknown kind")
-    count = int(np.frombuffer(stream.take(4), "<u4")[0])
-    if count > out.size:
-        raise Malformed(f"{count} escapes among {out.size} values")
-    escapes = np.frombuffer(stream.take(count), np.int8)
+    escaped = int(np.frombuffer(stream.take(4), "<u4")[0])
+    if escaped > units.size:
+        raise Malformed(f"{escaped} escapes among {units.size} values")
+    escapes = np.frombuffer(stream.take(escaped), np.int8)
     order = np.argsort(classes, kind="stable")
-    step = 2 * max(1, _OUTPUT_BYTES // (2 * row))  # an even number of rows is whole bytes
+    step = 2 * max(1, _OUTPUT_BYTES // (2 * size))  # an even number of units is whole bytes
+    whole = units.reshape(-1).view(f"V{size}")  # units as single items are moved faster
     for kind, members in zip(kinds, np.split(order, np.cumsum(np.bincount(classes))[:-1])):
         for start in range(0, len(members), step):
             chosen = members[start : start + step]
-            size = len(chosen) * row
-            if kind == BYTES:
-                codes = np.frombuffer(stream.take(size), np.int8)
-            else:
-                codes = unpack_int4(stream.take((size + 1) // 2), size)
+            codes = _codes(stream, kind, len(chosen) * size)
+            if kind == NIBBLES:
                 places = np.flatnonzero(codes == ESCAPE)
                 if len(places) > len(escapes):
                     raise Malformed("entropy-coded values with too few escapes")
                 codes[places], escapes = escapes[: len(places)], escapes[len(places) :]
-            out[chosen] = codes.reshape(len(chosen), row)
+            whole[chosen] = codes.view(whole.dtype)
     if len(escapes) or not stream.is_at_end():
         raise Malformed("entropy-coded values with something behind them")
+
+
+def _codes(stream: _Inflated, kind: int, count: int) -> Int8Array:
+    if kind == ZEROS:
+        return np.zeros(count, np.int8)
+    if kind == BYTES:
+        return np.frombuffer(stream.take(count), np.int8)
+    return unpack_int4(stream.take((count + 1) // 2), count)
 
 
 class _Inflated:

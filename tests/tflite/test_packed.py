@@ -15,9 +15,10 @@ from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import Builder, flexbuffers
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from targets.agent import expand, unpack
+from targets.agent import expand, unpack, unpack_entropy
 from targets.agent.expand_model import Model
 from tests.tflite import graphs
 from tests.tflite.packing_cases import (
@@ -34,7 +35,7 @@ from tests.tflite.packing_cases import (
 )
 from toolchain.errors import OutOfRange
 from toolchain.quantize import coded
-from toolchain.tflite import flatbuffer
+from toolchain.tflite import flatbuffer, packed_entropy
 from toolchain.tflite.packed import options, pack
 from toolchain.tflite.packed_codecs import store
 
@@ -207,7 +208,7 @@ def attempt(data: bytes) -> None:
     with contextlib.suppress(expand.Malformed):
         expansion = expand.read(data)
         if expansion is not None:
-            assert expansion.total_bytes < 64 * len(data) + (1 << 17)
+            assert expansion.total_bytes < 64 * len(data) + (17 << 20)
             expand.to_bytes(expansion)
 
 
@@ -273,6 +274,50 @@ def test_damaged_codes_are_an_error_of_ours_in_a_file_and_in_memory(tmp_path: Pa
         expand.write(expansion, stream.fileno())
 
 
+@given(
+    st.tuples(*[st.integers(2, n) for n in (9, 3, 3, 40)]).flatmap(
+        lambda shape: arrays(np.int8, shape, elements=st.sampled_from([0, 0, 0, 1, -1, -8, 90]))
+    )
+)
+def test_kernels_come_back_as_channels_do(codes: NDArray[np.int8]) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # so that kernels are taken, worth it or not
+        patch.setattr(packed_entropy, "LEAST_KERNELS", 1)
+        patch.setattr(packed_entropy, "WORTHWHILE", 1000)
+        stored = packed_entropy.encode(codes)
+    assert stored[0] == unpack_entropy.KERNELS
+
+    found = np.full((len(codes), codes[0].size), 55, np.int8)
+    unpack.decode(unpack.ENTROPY, (memoryview(stored),), found)
+
+    np.testing.assert_array_equal(found, codes.reshape(found.shape))
+
+
+def test_kernels_of_unlike_energy_lie_together() -> None:
+    random = np.random.default_rng(0)
+    spread = random.choice([0.0, 0.4, 1, 5], (64, 1, 1, 64))
+    codes = (random.normal(0, 1, (64, 3, 3, 64)) * spread).round().astype(np.int8)
+
+    stored = packed_entropy.encode(codes)
+
+    assert stored[0] == unpack_entropy.KERNELS
+    assert 8 * len(stored) < 0.9 * coded.payload_bits(coded.Entropy(codes))
+
+
+def test_a_filter_of_zeros_takes_next_to_nothing() -> None:
+    stored = packed_entropy.encode(np.zeros((512, 3, 3, 256), np.int8))
+    found = np.ones((512, 2304), np.int8)
+    unpack.decode(unpack.ENTROPY, (memoryview(stored),), found)
+
+    assert not found.any()
+    assert len(stored) < 100
+
+
+def test_kernels_that_do_not_fit_the_channels_are_refused() -> None:
+    for head in ([unpack_entropy.KERNELS, 7], [unpack_entropy.KERNELS, 0], [3, 9]):
+        with pytest.raises(expand.Malformed):
+            unpack.check(unpack.ENTROPY, (bytes([*head, 0, 0]),), 40, 90, 0)
+
+
 def test_a_code_of_the_layers_entropy_is_beaten_where_channels_differ() -> None:
     random = np.random.default_rng(0)
     spread = np.repeat([0.6, 1.5, 4, 12], 32)[:, None, None, None]
@@ -301,7 +346,7 @@ def test_a_shape_that_lies_is_refused_before_memory_is_taken() -> None:
     packed[start : start + 4] = (50_000_000).to_bytes(4, "little")
 
     tracemalloc.start()
-    with pytest.raises(expand.Malformed, match="bytes for 1800000000"):
+    with pytest.raises(expand.Malformed, match="larger than its codes can mean"):
         expanded(bytes(packed))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -38,5 +38,6 @@ def test_the_versions_in_the_document_are_those_of_the_code() -> None:
     page = PAGE.read_text()
 
     assert page.startswith(f"# Packed models, version {expand_packed.OPTIONS_VERSION}\n")
-    assert f"the version of the coder, {unpack_entropy.VERSION}." in page
+    assert f"Byte 0 is {unpack_entropy.CHANNELS} where units are channels" in page
+    assert f"or {unpack_entropy.KERNELS} where they are kernels" in page
     assert f"`HASH.expanded-{expand_kept.EXPANDER}.tflite`" in page
