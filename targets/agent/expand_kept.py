@@ -150,6 +150,7 @@ class Keeper:
             return None
         from . import expand  # plain models need not wait for it
 
+        pages.share_heap()
         expansion = expand.read(packed, int4=self._int4)
         if expansion is None:
             return None

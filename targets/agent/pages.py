@@ -13,16 +13,21 @@ from typing import Iterable, Iterator, Tuple
 
 _log = logging.getLogger(__name__)
 
+_M_ARENA_MAX = -8  # malloc.h
 _MADV_DONTNEED = 4  # asm-generic/mman-common.h; the same on all of Linux but Alpha
 
 
-def trim() -> None:
-    """What was freed but kept for later allocations, where the C library can tell (glibc can)."""
-    import ctypes  # slow to import, and few runs need it
+def share_heap() -> None:
+    """All threads allocate from one heap from now on, where the C library is glibc.
 
-    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if give_back is not None:
-        give_back(ctypes.c_size_t(0))
+    Each thread's own would keep some megabytes when the thread is gone.
+    """
+    _glibc("mallopt", _M_ARENA_MAX, 1)
+
+
+def trim() -> None:
+    """Give back what was freed but kept for later allocations, where the C library is glibc."""
+    _glibc("malloc_trim", 0)
 
 
 def drop(*paths: str) -> int:
@@ -41,6 +46,15 @@ def drop(*paths: str) -> int:
         else:
             _log.info("pages cannot be dropped: %s", os.strerror(ctypes.get_errno()))
     return dropped
+
+
+def _glibc(name: str, *numbers: int) -> None:
+    import ctypes  # slow to import, and few runs need it
+
+    function = getattr(ctypes.CDLL(None), name, None)
+    if function is not None:
+        # As wide as a register: right for parameters of type int and of type size_t.
+        function(*(ctypes.c_ssize_t(number) for number in numbers))
 
 
 def _maps(paths: Iterable[str]) -> Iterator[Tuple[int, int]]:
