@@ -146,7 +146,7 @@ class _Work:
         scales = planning.scales_of(groups)
         floors = dict(floors_of(self._graph, scales))
         statistics = planning.channel_means(self._graph, self._calibration)
-        pace = self._pace(groups, floors)
+        pace = self._pace(groups)
         settings = self._options.recovery
         if settings is None or not pictures:
             return round_to_nearest(self._graph, self._methods, statistics, floors, pace)
@@ -214,20 +214,14 @@ class _Work:
             return self._recipe.default_budget
         return self._options.budget.bits(self._parameters)
 
-    def _pace(
-        self, groups: tuple[GroupPlan, ...], floors: Mapping[int, NDArray[np.float64]]
-    ) -> Pace | None:
+    def _pace(self, groups: tuple[GroupPlan, ...]) -> Pace | None:
         budget = self._budget()
         if budget is None:
             return None
         assert self._sensitivity is not None
         weights = sum(self._graph.elements(op.inputs[1]) for op in self._graph.convolutions)
         room_bits = budget * self._parameters * (1 - MARGIN)
-        trial = Pace(self._graph, self._sensitivity, budget, _stored_bits)
-        statistics = planning.channel_means(self._graph, self._calibration)
-        nearest = round_to_nearest(self._graph, self._methods, statistics, floors, trial)
-        codes = sum(_stored_bits(one.coded) for one in nearest.values() if one.coded is not None)
-        beside = 8 * len(self._bytes(self._plan(groups, nearest))) - codes
+        beside = self._bits_beside_codes(groups)
         if room_bits - beside <= 0:
             raise OutOfRange(
                 f"a budget of {budget:g} bits a weight: all but the codes takes "
@@ -235,6 +229,22 @@ class _Work:
                 hint="Ask for more bits.",
             )
         return Pace(self._graph, self._sensitivity, (room_bits - beside) / weights, _stored_bits)
+
+    def _bits_beside_codes(self, groups: tuple[GroupPlan, ...]) -> float:
+        """What a file takes for all but the codes, which are zeros here."""
+        made = {}
+        for operation in self._graph.convolutions:
+            shape = self._graph.shape(operation.inputs[1])
+            made[operation.index] = Recovered(
+                method=self._methods[operation.index],
+                coded=Entropy(np.zeros(shape, np.int8)),
+                scale=np.ones(shape[0], np.float32),
+                weights=np.zeros(shape, np.float32),
+                bias=np.zeros(shape[0], np.float32),
+                stored_bits=0.0,
+            )
+        codes = sum(_stored_bits(one.coded) for one in made.values() if one.coded is not None)
+        return 8 * len(self._bytes(self._plan(groups, made))) - codes
 
     def _box_outputs(self) -> frozenset[int]:
         """Convolutions that make boxes alone: their int8 steps would be whole pixels of a box."""

@@ -6,6 +6,7 @@ Decoding is `targets.agent.unpack`, which says what each codec's number means.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,21 @@ class Stored:
     size: int = 0
 
 
+_kept: weakref.WeakKeyDictionary[CodedFilter, Stored] = weakref.WeakKeyDictionary()
+
+
 def store(filter: CodedFilter) -> Stored:  # noqa: A002  # TFLite's own word
-    """What a packed file holds of a filter.  Raises OutOfRange (groups of over 65,535)."""
+    """What a packed file holds of a filter.  Raises OutOfRange (groups of over 65,535).
+
+    Looking for a short code takes a second or two for millions of weights, so what was found is
+    kept for as long as the filter is.
+    """
+    if filter not in _kept:
+        _kept[filter] = _stored(filter)
+    return _kept[filter]
+
+
+def _stored(filter: CodedFilter) -> Stored:  # noqa: A002
     match filter:
         case Plain(codes):
             return Stored(unpack.PLAIN, (("codes", codes),))
