@@ -27,7 +27,7 @@ def expand(model: Path, out: Path | None, as_json: bool) -> None:
 
     \b
     Example:
-      halfbyte expand models/yolov5s-seg-480x640-w4c-a8.tflite -o yolov5s.tflite
+      halfbyte expand models/yolov5s-seg-480x640-w4e-a8.tflite -o yolov5s.tflite
     """
     from toolchain.tflite.expanding import expand_file
 
