@@ -16,7 +16,7 @@ from toolchain.errors import DataError, OutOfRange, RecipeError
 from toolchain.quantize import plan as planning
 from toolchain.quantize.budget import Budget
 from toolchain.quantize.calibration import Calibration
-from toolchain.quantize.coded import CodedFilter
+from toolchain.quantize.coded import CodedFilter, Entropy
 from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.quantize.methods import methods
 from toolchain.quantize.nearest import round_to_nearest
