@@ -8,7 +8,9 @@ from typing import Final
 
 from toolchain.errors import RecipeError
 
-_FORM: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>bpw|kB|KB|MB|MiB|KiB)")
+_FORM: Final = re.compile(
+    r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?P<unit>bpw|kB|KB|MB|MiB|KiB)"
+)
 _BYTES: Final = {"kB": 1e3, "KB": 1e3, "MB": 1e6, "KiB": 2.0**10, "MiB": 2.0**20}
 
 

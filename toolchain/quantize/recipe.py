@@ -23,7 +23,7 @@ from toolchain.errors import RecipeError
 Granularity = Literal["c", "g", "k", "e"]
 
 _FORM: Final = re.compile(
-    r"w(?P<bits>[2-8])(?P<granularity>c|g(?P<group>[1-9]\d{0,4})|k|e)(?P<activations>-a8)?"
+    r"w(?P<bits>[2-8])(?P<granularity>c|g(?P<group>[1-9][0-9]{0,4})|k|e)(?P<activations>-a8)?"
 )
 _MOST_BITS: Final = {"c": 8, "g": 4, "k": 4, "e": 7}
 """Codebooks and groups beyond 16 levels would be int8 filters; a rate of 8 bits is just int8."""
@@ -120,6 +120,6 @@ def for_bits(bits: int) -> Recipe:
 
 def _suggestion(text: str) -> str:
     names = [str(recipe) for recipe in USUAL]
-    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(text.lower(), names, n=1, cutoff=0.5)
     first = f"Did you mean {near[0]}? " if near else ""
     return f"{first}Usual ones: {', '.join(names)}."
