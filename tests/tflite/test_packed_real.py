@@ -16,7 +16,7 @@ from targets.agent import expand
 from tests.quantize import models
 from toolchain import making
 from toolchain.cli.main import _run
-from toolchain.quantize import coded, for_bits
+from toolchain.quantize import W8C_A8, Options, calibrate, coded, quantize
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.elements import INT8
 from toolchain.tflite.facts import facts
@@ -29,11 +29,13 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "run_without_halfbyte.py"
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = making.read_weights("yolov5s-seg")
-    made = making.make_float(source, IMGSZ)
-    pictures = tmp_path_factory.mktemp("calibration")
-    models.pictures(pictures, 4)
-    return making.make_quantized(source, made, making.find_calibration(pictures), for_bits(8)).path
+    folder = tmp_path_factory.mktemp("plain")
+    made = making.make_float(making.read_weights("yolov5s-seg"), IMGSZ)
+    calibration = calibrate(made.tflite, models.pictures(folder / "pictures", 4))
+    path = folder / "yolov5s.tflite"
+    options = Options(recovery=None)
+    path.write_bytes(quantize(made.tflite.read_bytes(), calibration, W8C_A8, options=options).model)
+    return path
 
 
 @pytest.fixture(scope="module")
