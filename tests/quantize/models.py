@@ -13,9 +13,12 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from PIL import Image
 
+from targets.agent import expand
+from targets.agent.heads import Head, Level
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.compose import Graph
-from toolchain.tflite.elements import INT32
+from toolchain.tflite.elements import FLOAT32, INT32
+from toolchain.tflite.metadata import Metadata, embed
 
 SIDE = 32
 NONE = schema.ActivationFunctionType.NONE
@@ -41,6 +44,7 @@ class Net:
         *,
         size: int = 1,
         stride: int = 1,
+        dilation: int = 1,
         padding: int = schema.Padding.SAME,
         activation: int = NONE,
         weights: NDArray[np.float32] | None = None,
@@ -56,14 +60,14 @@ class Net:
         self.weights[name] = weights
         w = self.graph.constant(f"{name}/weights", weights)
         b = self.graph.constant(f"{name}/bias", bias)
-        cut = size - 1 if padding == schema.Padding.VALID else 0
+        cut = (size - 1) * dilation if padding == schema.Padding.VALID else 0
         y = self._tensor(name, (-((cut - height) // stride), -((cut - width) // stride), channels))
         options = schema.Conv2DOptionsT(
             padding=padding,
             strideH=stride,
             strideW=stride,
-            dilationHFactor=1,
-            dilationWFactor=1,
+            dilationHFactor=dilation,
+            dilationWFactor=dilation,
             fusedActivationFunction=activation,
         )
         self.graph.operator("CONV_2D", [x, w, b], [y], options)
@@ -72,9 +76,7 @@ class Net:
     def silu(self, x: int, name: str) -> int:
         gate = self._tensor(f"{name}/gate", self.shapes[x])
         self.graph.operator("LOGISTIC", [x], [gate])
-        y = self._tensor(name, self.shapes[x])
-        self.graph.operator("MUL", [x, gate], [y], schema.MulOptionsT(fusedActivationFunction=NONE))
-        return y
+        return self.mul(x, gate, name)
 
     def pad(self, x: int, name: str) -> int:
         height, width, depth = self.shapes[x]
@@ -84,10 +86,20 @@ class Net:
         self.graph.operator("PAD", [x, by], [y], schema.PadOptionsT())
         return y
 
-    def pool(self, x: int, name: str) -> int:
-        y = self._tensor(name, self.shapes[x])
+    def pool(
+        self,
+        x: int,
+        name: str,
+        *,
+        size: int = 5,
+        stride: int = 1,
+        padding: int = schema.Padding.SAME,
+    ) -> int:
+        height, width, depth = self.shapes[x]
+        cut = size - 1 if padding == schema.Padding.VALID else 0
+        y = self._tensor(name, (-((cut - height) // stride), -((cut - width) // stride), depth))
         options = schema.Pool2DOptionsT(
-            padding=schema.Padding.SAME, strideH=1, strideW=1, filterHeight=5, filterWidth=5
+            padding=padding, strideH=stride, strideW=stride, filterHeight=size, filterWidth=size
         )
         self.graph.operator("MAX_POOL_2D", [x], [y], options)
         return y
@@ -98,9 +110,31 @@ class Net:
         self.graph.operator("CONCATENATION", xs, [y], schema.ConcatenationOptionsT(axis=3))
         return y
 
-    def add(self, x: int, z: int, name: str) -> int:
+    def slice(self, x: int, name: str) -> int:
+        """Every second row and column, as YOLOv5's Focus takes them."""
+        height, width, depth = self.shapes[x]
+        begin, end, strides = (
+            self.graph.constant(f"{name}/{what}", np.array(values, np.int32), INT32)
+            for what, values in (
+                ("begin", (0, 1, 0, 0)),
+                ("end", (0, height, 0, 0)),
+                ("strides", (1, 2, 2, 1)),
+            )
+        )
+        y = self._tensor(name, (height // 2, -(-width // 2), depth))
+        options = schema.StridedSliceOptionsT(beginMask=0b1100, endMask=0b1101)
+        self.graph.operator("STRIDED_SLICE", [x, begin, end, strides], [y], options)
+        return y
+
+    def add(self, x: int, z: int, name: str, *, activation: int = NONE) -> int:
         y = self._tensor(name, self.shapes[x])
-        self.graph.operator("ADD", [x, z], [y], schema.AddOptionsT())
+        options = schema.AddOptionsT(fusedActivationFunction=activation)
+        self.graph.operator("ADD", [x, z], [y], options)
+        return y
+
+    def mul(self, x: int, z: int, name: str) -> int:
+        y = self._tensor(name, self.shapes[x])
+        self.graph.operator("MUL", [x, z], [y], schema.MulOptionsT(fusedActivationFunction=NONE))
         return y
 
     def leaky(self, x: int, name: str) -> int:
@@ -153,6 +187,73 @@ def detector(seed: int = 0, **first: Any) -> bytes:
         for name, channels in (("boxes_2", 8), ("objectness_2", 2), ("classes_2", 6))
     ]
     return net.finish(x, *outputs)
+
+
+def every_operator(seed: int = 0) -> bytes:
+    """Each operator that the quantizer knows, at odd sizes, with strides, dilation and RELUs."""
+    relu, relu6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
+    valid = schema.Padding.VALID
+    net = Net(seed)
+    x = net.picture(31, 29)
+    halved = net.conv(net.slice(x, "slice"), 6, "halved", size=3, activation=relu6)
+    strided = net.silu(net.conv(x, 6, "strided", size=3, stride=2), "strided/silu")
+    even = net.conv(strided, 4, "even", size=2, stride=2, activation=relu)
+    wide = net.conv(strided, 6, "wide", size=3, dilation=2)
+    inside = net.conv(net.pad(wide, "pad"), 6, "inside", size=3, dilation=2, padding=valid)
+    up = net.upsample(net.pool(strided, "pool", size=3, stride=2), "up")
+    cut = net.pool(net.concat([strided, wide], "both"), "cut", size=3, padding=valid)
+    summed = net.add(inside, net.pool(wide, "pool_valid", size=3, padding=valid), "sum")
+    outputs = [
+        net.conv(net.leaky(summed, "leaky"), 4, "first"),
+        net.conv(net.mul(cut, cut, "square"), 3, "second"),
+        net.conv(even, 2, "third"),
+        net.conv(up, 2, "fourth"),
+        net.conv(net.add(wide, wide, "twice", activation=relu), 2, "fifth"),
+        net.conv(halved, 2, "sixth"),
+    ]
+    return net.finish(x, *outputs)
+
+
+def wide(seed: int = 0) -> bytes:
+    """A detector with 130,000 weights, so that a file is more than its tables."""
+    net = Net(seed)
+    x = net.picture()
+    stem = net.silu(net.conv(x, 32, "stem", size=3, stride=2), "stem/silu")
+    down = net.silu(net.conv(stem, 64, "down", size=3, stride=2), "down/silu")
+    deep = net.silu(net.conv(down, 96, "deep", size=3, stride=2), "deep/silu")
+    last = net.silu(net.conv(deep, 64, "last", size=3), "last/silu")
+    outputs = [
+        net.conv(last, channels, name)
+        for name, channels in (("boxes_2", 8), ("objectness_2", 2), ("classes_2", 6))
+    ]
+    return net.finish(x, *outputs)
+
+
+def described(float_bytes: bytes) -> bytes:
+    """`detector` with the metadata that our own models have."""
+    level = Level(2, ((4.0, 4.0), (8.0, 8.0)), "boxes_2", "objectness_2", "classes_2")
+    facts = Metadata(
+        head=Head("levels", ("a", "b", "c"), (level,)),
+        imgsz=(SIDE, SIDE),
+        family="yolov5",
+        recipe="float32",
+        parameters=sum(values.size for values in constants(float_bytes).values()),
+        source_sha256="0" * 64,
+        licence="none",
+    )
+    return flatbuffer.serialize(embed(flatbuffer.parse(float_bytes), facts))
+
+
+def constants(model: bytes) -> dict[str, NDArray[np.float32]]:
+    """Float weights and biases by tensor name."""
+    tree = flatbuffer.parse(model)
+    found = {}
+    for tensor in tree.subgraphs[0].tensors:
+        data = tree.buffers[tensor.buffer].data
+        if tensor.type == FLOAT32.code and data is not None and len(data):
+            values = np.frombuffer(bytes(data), np.float32)
+            found[tensor.name.decode()] = values.reshape(tensor.shape)
+    return found
 
 
 def one_convolution(
@@ -229,6 +330,12 @@ class Runner:
             for node in self.interpreter._get_ops_details()
             if node["op_name"] == "DELEGATE"
         ]
+
+
+def expanded(model: bytes) -> bytes:
+    """The ordinary form of a packed or INT4 model; an ordinary one as it is."""
+    expansion = expand.read(model)
+    return model if expansion is None else expand.to_bytes(expansion)
 
 
 def sqnr_db(exact: NDArray[np.float32], found: NDArray[np.float32]) -> float:

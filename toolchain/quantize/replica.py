@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Tensors = dict[int, "torch.Tensor"]
 SAME = 0  # schema.Padding.SAME
+_WITHOUT = "Quantize without recovery: `--recovery none`."
 
 
 class Replica:
@@ -51,7 +52,7 @@ class Replica:
         if unknown:
             raise UnsupportedModel(
                 f"operator {min(unknown)} cannot be recovered from",
-                hint="Quantize without recovery: `--recovery none`.",
+                hint=_WITHOUT,
             )
 
     def set_filter(self, operation: Operation, weights: NDArray[np.float32]) -> None:
@@ -196,7 +197,7 @@ def _activated(operation: Operation, value: Any) -> Any:
         return torch.relu(value)
     if fused == 3:
         return value.clamp(0, 6)
-    raise UnsupportedModel(f"a fused activation of kind {fused}", hint="Quantize without recovery.")
+    raise UnsupportedModel(f"a fused activation of kind {fused}", hint=_WITHOUT)
 
 
 def _concat(_replica: Replica, operation: Operation, inputs: list[Any]) -> Any:
@@ -229,7 +230,14 @@ def _pad(replica: Replica, operation: Operation, inputs: list[Any]) -> Any:
 
 def _resize(replica: Replica, operation: Operation, inputs: list[Any]) -> Any:
     height, width = replica.graph.shape(operation.output)[1:3]
-    rows, columns = height // inputs[0].shape[2], width // inputs[0].shape[3]
+    rows, odd_rows = divmod(height, inputs[0].shape[2])
+    columns, odd_columns = divmod(width, inputs[0].shape[3])
+    if odd_rows or odd_columns or (operation.options and operation.options.alignCorners):
+        raise UnsupportedModel(
+            f"RESIZE_NEAREST_NEIGHBOR to {height} x {width}, no whole multiple of its input, "
+            "cannot be recovered from",
+            hint=_WITHOUT,
+        )
     return inputs[0].repeat_interleave(rows, 2).repeat_interleave(columns, 3)
 
 
