@@ -1,7 +1,8 @@
 """Second moments of a convolution's input patches, taken where its output matters.
 
 Positions are drawn by importance (a mixture of the squared gradient, its root and chance) and
-weighed back, so that few of them estimate  H = E[g^2 (x - m)(x - m)^T],  m = E[g^2 x] / E[g^2].
+weighed back, so that few of them estimate  H = E[v (x - m)(x - m)^T],  m = E[v x] / E[v],  with
+v = g^2 + EVEN x the mean of g^2 in the picture.
 Centred, because the bias takes up any mean that rounding adds.
 """
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 ROWS: Final = 8192
 """Patches that are multiplied at a time: the most that memory holds of a layer's inputs."""
+
+EVEN: Final = 0.5
+"""How much of the weight every position gets alike: what few pictures find important is not all
+that will be, and moments of few positions would be rounded to too well."""
 
 _BY_ROOT, _BY_WEIGHT, _BY_CHANCE = 0.5, 0.3, 0.2
 
@@ -143,6 +148,7 @@ def _chosen(
         chosen = rng.choice(count, patches, replace=False)
         return chosen, np.full(patches, 1.0, np.float32)
     weights = importance.ravel().astype(np.float64)
+    weights += EVEN * weights.mean()
     root = np.sqrt(weights)
     odds = _BY_ROOT * root / root.sum() + _BY_WEIGHT * weights / weights.sum() + _BY_CHANCE / count
     odds /= odds.sum()

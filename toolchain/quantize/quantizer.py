@@ -28,7 +28,7 @@ from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.recovery import Settings, floors_of, recover
 from toolchain.quantize.sensitivity import Sensitivity
 from toolchain.quantize.write import write
-from toolchain.tflite import flatbuffer, metadata, packed
+from toolchain.tflite import flatbuffer, metadata, packed, sharing
 from toolchain.tflite.packed_codecs import store
 
 Form = Literal["packed", "int4", "plain"]
@@ -195,7 +195,7 @@ class _Work:
             facts = dataclasses.replace(self._facts, recipe=str(self._recipe))
             model = metadata.embed(model, facts)
         if self._form != "packed":
-            return flatbuffer.serialize(model)
+            return sharing.serialize(model)
         filters: dict[int, CodedFilter] = {}
         scales: dict[int, NDArray[np.float32]] = {}
         for layer in plan.layers:

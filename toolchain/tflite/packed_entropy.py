@@ -61,7 +61,8 @@ def classify(channels: Int8Array) -> Classes:
     channels: int8 [O, N].
     """
     places = np.arange(len(channels))[:, np.newaxis] * 256 + (channels.view(np.uint8) ^ 0x80)
-    counts = np.bincount(places.ravel(), minlength=256 * len(channels)).reshape(-1, 256)
+    tallied = np.bincount(places.ravel(), minlength=256 * len(channels))
+    counts = tallied.reshape(-1, 256).astype(np.float64)
     numbers = [n for n in CLASSES_OF_CHANNELS if n == 1 or n < len(channels)]
     tried = [_classes_of_channels(counts, number) for number in numbers]
     return min(tried, key=lambda classes: _bits(counts, classes))
@@ -99,8 +100,8 @@ def _count(units: Int8Array) -> Classes:
     return np.bincount((units.view(np.uint8) ^ 0x80).ravel(), minlength=256)
 
 
-def _classes_of_channels(counts: Classes, number: int) -> Classes:
-    """counts: int [O, 256], of each code in each channel."""
+def _classes_of_channels(counts: FloatArray, number: int) -> Classes:
+    """counts: float [O, 256], of each code in each channel."""
     order = np.argsort(counts @ _SQUARES, kind="stable")
     classes = np.argsort(order) * number // len(counts)
     for _ in range(ROUNDS if number > 1 else 0):
@@ -121,11 +122,10 @@ def _by_spread(sums: NDArray[np.generic], classes: Classes) -> Classes:
     return np.asarray(np.argsort(order)[classes])
 
 
-def _sums(counts: Classes, classes: Classes) -> FloatArray:
+def _sums(counts: FloatArray, classes: Classes) -> FloatArray:
     """How often each code occurs in each class: float64 [classes, 256]."""
-    sums = np.zeros((classes.max() + 1, 256))
-    np.add.at(sums, classes, counts)
-    return sums
+    members: FloatArray = np.equal.outer(np.arange(classes.max() + 1), classes).astype(np.float64)
+    return members @ counts
 
 
 def _lengths(sums: NDArray[np.generic]) -> FloatArray:
@@ -134,7 +134,7 @@ def _lengths(sums: NDArray[np.generic]) -> FloatArray:
     return np.asarray(-np.log2(likely / likely.sum(axis=1, keepdims=True)))
 
 
-def _bits(counts: Classes, classes: Classes) -> float:
+def _bits(counts: FloatArray, classes: Classes) -> float:
     """About what the codes take: entropy, tables, and the classes themselves."""
     sums = _sums(counts, classes)
     own = np.bincount(classes)
