@@ -29,6 +29,7 @@ COMMANDS = {
     "expand": "expand",
     "lint": "lint",
     "verify": "verify",
+    "study": "study",
     "target": "target",
     "doctor": "doctor",
     "cache": "cache",

@@ -1,0 +1,81 @@
+"""A cell's filters, by the quantizer's own rounding and recovery."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from targets.progress import SILENT, Progress
+from toolchain.quantize import plan as planning
+from toolchain.quantize.granularity import Channel, Network
+from toolchain.quantize.methods import EIGHT_BITS, Method
+from toolchain.quantize.nearest import round_to_nearest
+from toolchain.quantize.plan import GroupPlan
+from toolchain.quantize.rate import Pace
+from toolchain.quantize.recovered import Recovered
+from toolchain.quantize.recovery import Settings, floors_of, recover
+from toolchain.study.cell import Cell, Combined
+from toolchain.study.combined import combine
+from toolchain.study.made import coded_bits
+from toolchain.study.material import Opened
+from toolchain.study.shared import round_together
+
+SPARED: Final = 2
+"""So many convolutions at the start keep 8 bits where a cell spares the ends."""
+
+
+def filters(
+    opened: Opened, cell: Cell, groups: tuple[GroupPlan, ...], *, progress: Progress = SILENT
+) -> dict[int, Recovered]:
+    """Every convolution, by operator index.
+
+    groups: scales of int8 activations, () for float ones.  Raises OutOfRange (an impossible
+    number of bits), NotFinite, RecipeError, UnsupportedModel.
+    """
+    graph = opened.graph
+    statistics = planning.channel_means(graph, opened.calibration)
+    if isinstance(cell.reach, Network):
+        return round_together(graph, _method(cell), statistics)
+    scales = planning.scales_of(groups)
+    floors = dict(floors_of(graph, scales))
+    methods = methods_of(opened, cell)
+    pace = _pace(opened, cell)
+    if cell.recovery == "nearest":
+        return round_to_nearest(graph, methods, statistics, floors, pace)
+    return recover(
+        graph,
+        scales,
+        opened.seen(),
+        methods,
+        floors,
+        sensitivity=opened.sensitivity,
+        pace=pace,
+        settings=Settings(),
+        progress=progress,
+    )
+
+
+def methods_of(opened: Opened, cell: Cell) -> dict[int, Method]:
+    """How each convolution is written, by operator index."""
+    graph, method = opened.graph, _method(cell)
+    if isinstance(cell.reach, Combined):
+        found = combine(opened, method, cell.reach.side_bits)
+    else:
+        found = {op.index: method for op in graph.convolutions}
+    if cell.spare_ends:
+        heads = [op.index for op in graph.convolutions if graph.reaches_output(op.output)]
+        for index in (*(op.index for op in graph.convolutions[:SPARED]), *heads):
+            found[index] = dataclasses.replace(EIGHT_BITS, why="spared")
+    return found
+
+
+def _method(cell: Cell) -> Method:
+    reach = Channel() if isinstance(cell.reach, Combined) else cell.reach
+    return Method(cell.scheme, round(cell.bits), reach, cell.search)
+
+
+def _pace(opened: Opened, cell: Cell) -> Pace | None:
+    """Steps of entropy-coded channels, by sensitivity, for `cell.bits` stored bits a weight."""
+    if cell.scheme != "entropy" or not isinstance(cell.reach, Channel):
+        return None
+    return Pace(opened.graph, opened.sensitivity, cell.bits, coded_bits)
