@@ -54,17 +54,22 @@ def gather(
 ) -> Moments:
     """Moments of what `operation` is about to read.
 
-    importance: float32 [pictures, H, W] as in `LayerSensitivity.positions`; None for all alike.
+    importance: float32 [pictures, H, W] as in `LayerSensitivity.positions`; None, or zeros
+    everywhere, for all alike.
     patches: drawn a picture.
     """
     import torch
 
     size = int(np.prod(walk.graph.shape(operation.inputs[1])[1:]))
     sums = _Sums(size)
+    if importance is not None and not importance.any():
+        importance = None
     waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
     with torch.no_grad():
         for picture in range(len(walk)):
             weights = None if importance is None else importance[picture]
+            if weights is not None and not weights.any():
+                continue  # nothing in this picture matters, while something in others does
             waiting.append(_patches(walk, picture, operation, weights, patches, rng))
             if patches * len(waiting) >= ROWS:
                 sums.add(waiting)
@@ -144,7 +149,7 @@ def _chosen(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Positions, and weights that make their mean that of all positions."""
     patches = min(patches, count)
-    if importance is None or not importance.any():
+    if importance is None:
         chosen = rng.choice(count, patches, replace=False)
         return chosen, np.full(patches, 1.0, np.float32)
     weights = importance.ravel().astype(np.float64)
