@@ -61,17 +61,19 @@ def measure(
     used: list[str] = []
     # Gradients fade to denormal numbers, which processors are slow with.
     torch.set_flush_denormal(True)
-    with progress.task("sensitivity", total=len(images), unit="images") as task:
-        for path in images:
-            try:
-                picture = letterbox(read_picture(path), graph.imgsz).pixels
-            except FrameUnreadable as error:
-                _log.warning("%s is left out: %s", path.name, error)
-            else:
-                gatherer.add(pack(picture, "float32"), path.name, generator)
-                used.append(path.name)
-            task.advance()
-    torch.set_flush_denormal(False)
+    try:
+        with progress.task("sensitivity", total=len(images), unit="images") as task:
+            for path in images:
+                try:
+                    picture = letterbox(read_picture(path), graph.imgsz).pixels
+                except FrameUnreadable as error:
+                    _log.warning("%s is left out: %s", path.name, error)
+                else:
+                    gatherer.add(pack(picture, "float32"), path.name, generator)
+                    used.append(path.name)
+                task.advance()
+    finally:
+        torch.set_flush_denormal(False)
     if not used:
         raise EmptyCalibration(
             "no calibration picture can be read",
@@ -87,6 +89,7 @@ class _Gatherer:
         self._graph = graph
         self._head = head
         self._replica = Replica(graph)
+        self._pictures = 0
         self._watched = watched_tensors(graph)
         self._felt_at = {tensor: _felt_at(graph, tensor) for tensor in self._watched}
         self._counts = {tensor: np.zeros(BINS) for tensor in self._watched}
@@ -123,7 +126,8 @@ class _Gatherer:
             for operation in self._graph.convolutions:
                 self._add_layer(operation, kept)
             for index, tensor in enumerate(self._watched):
-                self._add_tensor(tensor, kept, np.random.default_rng((len(self._maps), index)))
+                self._add_tensor(tensor, kept, np.random.default_rng((self._pictures, index)))
+        self._pictures += 1
 
     def result(self, sha256: str, used: Sequence[str]) -> Sensitivity:
         """Means over the pictures."""
