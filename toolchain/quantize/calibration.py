@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from targets.files import write_whole
 from toolchain.errors import DataError
-from toolchain.quantize.archive import archive
+from toolchain.quantize.archive import archive, read
 from toolchain.quantize.histogram import BINS
 
 SCHEMA: Final = "halfbyte.calibration"
@@ -89,18 +89,15 @@ def save(calibration: Calibration, path: Path) -> None:
 def load(path: Path) -> Calibration:
     """Read and check a file.  Raises DataError."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError("it is too large")
-        with np.load(path, allow_pickle=False) as entries:
-            return _checked(entries)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return _checked(read(path, most_bytes=MAX_FILE_BYTES))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path.name} is no calibration of version {VERSION}: {error}",
             hint="Delete it and calibrate again.",
         ) from error
 
 
-def _checked(entries: Any) -> Calibration:
+def _checked(entries: Mapping[str, NDArray[Any]]) -> Calibration:
     header = json.loads(bytes(entries["header"]))
     if header["schema"] != SCHEMA or header["version"] != VERSION:
         raise ValueError(f"it says {header['schema']!r}, version {header['version']!r}")
@@ -113,7 +110,7 @@ def _checked(entries: Any) -> Calibration:
     return Calibration(str(header["model_sha256"]), images, left_out, tensors)
 
 
-def _statistics(entries: Any, index: int, images: int) -> Statistics:
+def _statistics(entries: Mapping[str, NDArray[Any]], index: int, images: int) -> Statistics:
     found = Statistics(
         **{field.name: entries[f"{index}.{field.name}"] for field in dataclasses.fields(Statistics)}
     )

@@ -7,9 +7,8 @@ The file is a numpy archive without pickled objects, entry "header" being UTF-8 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from targets.files import write_whole
 from toolchain.errors import DataError
-from toolchain.quantize.archive import archive
+from toolchain.quantize.archive import archive, read
 from toolchain.quantize.histogram import BINS
 
 SCHEMA: Final = "halfbyte.sensitivity"
@@ -81,18 +80,15 @@ def save(found: Sensitivity, path: Path) -> None:
 def load(path: Path) -> Sensitivity:
     """Read and check a file.  Raises DataError."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError("it is too large")
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entries:
-            return _checked(entries)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return _checked(read(path, most_bytes=MAX_FILE_BYTES))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path.name} is no sensitivity of version {VERSION}: {error}",
             hint="Delete it and measure again.",
         ) from error
 
 
-def _checked(entries: Any) -> Sensitivity:
+def _checked(entries: Mapping[str, NDArray[Any]]) -> Sensitivity:
     header = json.loads(bytes(entries["header"]))
     if header["schema"] != SCHEMA or header["version"] != VERSION:
         raise ValueError(f"it says {header['schema']!r}, version {header['version']!r}")
@@ -111,8 +107,10 @@ def _checked(entries: Any) -> Sensitivity:
     return Sensitivity(str(header["model_sha256"]), images, counts, layers)
 
 
-def _array(entries: Any, name: str, shape: tuple[int | None, ...], dtype: Any) -> NDArray[Any]:
-    values = np.asarray(entries[name])
+def _array(
+    entries: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], dtype: Any
+) -> NDArray[Any]:
+    values = entries[name]
     fits = values.ndim == len(shape) and all(
         asked is None or asked == size for asked, size in zip(shape, values.shape, strict=True)
     )
