@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from toolchain.quantize.calibration import Statistics
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.methods import Method
-from toolchain.quantize.rate import Pace
+from toolchain.quantize.rate import Pacing
 from toolchain.quantize.recovered import Recovered, fit, recovered
-from toolchain.quantize.schemes import SCHEMES
+from toolchain.quantize.schemes import SCHEMES, entropy
 
 
 def round_to_nearest(
@@ -21,7 +21,7 @@ def round_to_nearest(
     methods: Mapping[int, Method],
     statistics: Mapping[int, Statistics],
     floors: Mapping[int, NDArray[np.float64]],
-    pace: Pace | None = None,
+    pace: Pacing | None = None,
 ) -> dict[int, Recovered]:
     """Every convolution, by operator index.
 
@@ -34,7 +34,8 @@ def round_to_nearest(
         index, method = operation.index, methods[operation.index]
         exact = graph.constant(operation.inputs[1]).astype(np.float32)
         seen = statistics[index]
-        steps = None if pace is None else pace.steps(index)
+        paced = pace if method.scheme == entropy.NAME else None
+        steps = None if paced is None else paced.steps(index)
         parameters = fit(exact, method, seen.mean_square, floors[index], steps)
         scheme: Any = SCHEMES[method.scheme]
         taps = exact.shape[1] * exact.shape[2]

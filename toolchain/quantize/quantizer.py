@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, OutOfRange, RecipeError
 from toolchain.quantize import plan as planning
+from toolchain.quantize.blank import blank
 from toolchain.quantize.budget import Budget
 from toolchain.quantize.calibration import Calibration
-from toolchain.quantize.coded import CodedFilter, Entropy
+from toolchain.quantize.chosen import chosen
+from toolchain.quantize.coded import CodedFilter
 from toolchain.quantize.graph import FloatGraph, check_weights
-from toolchain.quantize.methods import methods
 from toolchain.quantize.nearest import round_to_nearest
+from toolchain.quantize.outputs import box_makers, logits
+from toolchain.quantize.pinned import Pinned
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
-from toolchain.quantize.rate import Pace
+from toolchain.quantize.planfile import PlanFile
+from toolchain.quantize.rate import Pace, Pacing
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.record import describe
 from toolchain.quantize.recovered import Recovered
@@ -29,7 +33,7 @@ from toolchain.quantize.recovery import Settings, floors_of, recover
 from toolchain.quantize.sensitivity import Sensitivity
 from toolchain.quantize.write import write
 from toolchain.tflite import flatbuffer, metadata, packed, sharing
-from toolchain.tflite.packed_codecs import store
+from toolchain.tflite.packed_codecs import stored_bits
 
 Form = Literal["packed", "int4", "plain"]
 """packed: filters as HalfbyteExpand's inputs.  int4: INT4 tensors.  plain: int8 (or float32)."""
@@ -47,12 +51,14 @@ class Options:
     budget: for entropy-coded weights only, None for the recipe's own.
     float_boxes: box outputs stay float32 in an int8 model.
     recovery: None rounds to nearest.
+    plan: goes before the recipe, which has to be its own, budget and float_boxes.
     """
 
     form: Form | None = None
     budget: Budget | None = None
     float_boxes: bool = True
     recovery: Settings | None = dataclasses.field(default_factory=Settings)
+    plan: PlanFile | None = None
 
     def form_of(self, recipe: Recipe) -> Form:
         """What is written."""
@@ -104,7 +110,7 @@ class _Work:
         sensitivity: Sensitivity | None,
         options: Options,
     ) -> None:
-        _check(recipe, options, sensitivity)
+        _check(recipe, options)
         self._graph = FloatGraph(flatbuffer.parse(float_bytes))
         check_weights(self._graph)
         sha256 = hashlib.sha256(float_bytes).hexdigest()
@@ -120,8 +126,14 @@ class _Work:
         self._options = options
         self._form = options.form_of(recipe)
         self._facts = metadata.extract(self._graph.model)
-        self._methods = methods(self._graph, recipe)
-        self._islands = self._box_outputs() if recipe.activation_bits else frozenset()
+        self._float_boxes = options.plan.float_boxes if options.plan else options.float_boxes
+        boxes = box_makers(self._graph, self._facts) if self._float_boxes else frozenset()
+        self._chosen = chosen(self._graph, recipe, boxes, options.plan)
+        if self._chosen.entropy_coded and sensitivity is None:
+            raise RecipeError(
+                f"{recipe} needs the sensitivity of the model",
+                hint="Measure it on pictures first.",
+            )
         self._parameters = (
             self._facts.parameters
             if self._facts
@@ -133,7 +145,11 @@ class _Work:
         if self._recipe.activation_bits is None:
             return ()
         return planning.choose_ranges(
-            self._graph, self._calibration, self._logits(), self._islands, self._sensitivity
+            self._graph,
+            self._calibration,
+            logits(self._graph, self._facts),
+            self._chosen.islands,
+            self._sensitivity,
         )
 
     def filters(
@@ -149,12 +165,12 @@ class _Work:
         pace = self._pace(groups)
         settings = self._options.recovery
         if settings is None or not pictures:
-            return round_to_nearest(self._graph, self._methods, statistics, floors, pace)
+            return round_to_nearest(self._graph, self._chosen.methods, statistics, floors, pace)
         return recover(
             self._graph,
             scales,
             pictures,
-            self._methods,
+            self._chosen.methods,
             floors,
             sensitivity=self._sensitivity,
             pace=pace,
@@ -173,17 +189,25 @@ class _Work:
             "budget_bits_per_weight": self._budget(),
             "file_bytes": len(data),
             "bits_per_weight": 8 * len(data) / self._parameters,
+            "float_boxes": self._float_boxes,
             "weighed_by_sensitivity": self._sensitivity is not None,
             "recovery": dataclasses.asdict(self._options.recovery)
             if recovered and self._options.recovery
             else None,
         }
-        record = describe(self._graph, plan, self._calibration, self._recipe, facts=facts)
+        record = describe(
+            self._graph,
+            plan,
+            self._calibration,
+            self._recipe,
+            facts=facts,
+            sensitivity=self._sensitivity,
+        )
         return Quantized(data, record)
 
     def _plan(self, groups: tuple[GroupPlan, ...], made: Mapping[int, Recovered]) -> Plan:
         layers = tuple(
-            LayerPlan(operation, made[operation.index], operation.index in self._islands)
+            LayerPlan(operation, made[operation.index], operation.index in self._chosen.islands)
             for operation in self._graph.convolutions
         )
         return Plan(groups, layers)
@@ -208,74 +232,54 @@ class _Work:
         return packed.pack(model, filters, scales)
 
     def _budget(self) -> float | None:
-        if self._recipe.granularity != "e":
-            return None
-        if self._options.budget is None:
-            return self._recipe.default_budget
-        return self._options.budget.bits(self._parameters)
+        plan, budget = self._options.plan, self._options.budget
+        if plan is not None:
+            return plan.budget or self._recipe.default_budget
+        return budget.bits(self._parameters) if budget else self._recipe.default_budget
 
-    def _pace(self, groups: tuple[GroupPlan, ...]) -> Pace | None:
-        budget = self._budget()
-        if budget is None:
+    def _pace(self, groups: tuple[GroupPlan, ...]) -> Pacing | None:
+        own, sharing_budget = self._chosen.bits, self._chosen.sharing_budget
+        if self._sensitivity is None or not self._chosen.entropy_coded:
             return None
-        assert self._sensitivity is not None
-        weights = sum(self._graph.elements(op.inputs[1]) for op in self._graph.convolutions)
-        room_bits = budget * self._parameters * (1 - MARGIN)
-        beside = self._bits_beside_codes(groups)
-        if room_bits - beside <= 0:
+        rest = None
+        if sharing_budget:
+            bits = self._room_bits(groups) / sum(map(self._weights, sharing_budget))
+            rest = Pace(self._graph, self._sensitivity, bits, stored_bits, sharing_budget)
+        return Pinned(self._graph, self._sensitivity, own, stored_bits, rest) if own else rest
+
+    def _room_bits(self, groups: tuple[GroupPlan, ...]) -> float:
+        """What a budget leaves to layers that have no bits of their own.  Raises OutOfRange."""
+        budget = self._budget()
+        assert budget is not None
+        pinned = sum(bits * self._weights(index) for index, bits in self._chosen.bits.items())
+        beside = self._bits_beside_codes(groups) + pinned
+        room_bits = budget * self._parameters * (1 - MARGIN) - beside
+        if room_bits <= 0:
+            what = "all but the codes" if not pinned else "what has bits of its own"
             raise OutOfRange(
-                f"a budget of {budget:g} bits a weight: all but the codes takes "
+                f"a budget of {budget:g} bits a weight: {what} takes "
                 f"{beside / self._parameters:.3f} already",
                 hint="Ask for more bits.",
             )
-        return Pace(self._graph, self._sensitivity, (room_bits - beside) / weights, _stored_bits)
+        return room_bits
 
     def _bits_beside_codes(self, groups: tuple[GroupPlan, ...]) -> float:
-        """What a file takes for all but the codes, which are zeros here."""
-        made = {}
-        for operation in self._graph.convolutions:
-            shape = self._graph.shape(operation.inputs[1])
-            made[operation.index] = Recovered(
-                method=self._methods[operation.index],
-                coded=Entropy(np.zeros(shape, np.int8)),
-                scale=np.ones(shape[0], np.float32),
-                weights=np.zeros(shape, np.float32),
-                bias=np.zeros(shape[0], np.float32),
-                stored_bits=0.0,
+        """What a file takes for all but entropy-coded codes, which are zeros here."""
+        made = {
+            operation.index: blank(
+                self._chosen.methods[operation.index], self._graph.shape(operation.inputs[1])
             )
-        codes = sum(_stored_bits(one.coded) for one in made.values() if one.coded is not None)
+            for operation in self._graph.convolutions
+        }
+        coded = (made[index].coded for index in self._chosen.entropy_coded)
+        codes = sum(stored_bits(filter_) for filter_ in coded if filter_ is not None)
         return 8 * len(self._bytes(self._plan(groups, made))) - codes
 
-    def _box_outputs(self) -> frozenset[int]:
-        """Convolutions that make boxes alone: their int8 steps would be whole pixels of a box."""
-        if self._facts is None or not self._options.float_boxes:
-            return frozenset()
-        boxes = {level.boxes for level in self._facts.head.levels if level.boxes != level.classes}
-        names = self._graph.output_names()
-        return frozenset(
-            operation.index
-            for operation in self._graph.convolutions
-            if boxes.intersection(names.get(operation.output, ()))
-        )
-
-    def _logits(self) -> frozenset[int]:
-        """Outputs that hold objectness and class scores before the sigmoid, by the metadata."""
-        if self._facts is None:
-            return frozenset()
-        names = {
-            name for level in self._facts.head.levels for name in (level.objectness, level.classes)
-        }
-        return frozenset(
-            tensor for tensor, own in self._graph.output_names().items() if names.intersection(own)
-        )
+    def _weights(self, index: int) -> int:
+        return self._graph.elements(self._graph.operations[index].inputs[1])
 
 
-def _stored_bits(coded: CodedFilter) -> float:
-    """What a packed file holds of it."""
-    return 8.0 * sum(values.nbytes for _, values in store(coded).tensors)
-
-
-def _check(recipe: Recipe, options: Options, sensitivity: Sensitivity | None) -> None:
+def _check(recipe: Recipe, options: Options) -> None:
     if recipe.is_float:
         raise RecipeError("float32 quantizes nothing", hint="Use w8c-a8 or w4e-a8.")
     if options.form == "int4" and (recipe.weight_bits, recipe.granularity) != (4, "c"):
@@ -283,9 +287,10 @@ def _check(recipe: Recipe, options: Options, sensitivity: Sensitivity | None) ->
             f"{recipe} cannot be written as INT4 tensors",
             hint="INT4 holds one scale a channel: use w4c-a8, or the packed format.",
         )
-    if recipe.granularity == "e" and sensitivity is None:
+    if options.plan is not None and (options.budget is not None or options.plan.recipe != recipe):
         raise RecipeError(
-            f"{recipe} needs the sensitivity of the model", hint="Measure it on pictures first."
+            "a plan has a recipe and a budget of its own",
+            hint="Write them into the plan, or leave the plan out.",
         )
     if options.budget is not None and recipe.granularity != "e":
         raise RecipeError(

@@ -7,8 +7,8 @@ really took is booked, and kappa solved again for what is left, several times al
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +29,36 @@ SizeOf = Callable[[CodedFilter], float]
 """Bits that a coded filter takes in the file."""
 
 
+class Pacing(Protocol):
+    """What decides the steps of entropy-coded convolutions, one after another."""
+
+    def steps(self, index: int) -> NDArray[np.float32]:
+        """float32 [O, 1] of the convolution that is next, by operator index."""
+
+    def spent(self, index: int, coded: CodedFilter | None) -> None:
+        """Told how it was coded."""
+
+
 class Pace:
     """Steps of each convolution, so that all together take `bits` a weight.
 
-    bits: of stored codes, as `size_of` counts them.  Raises OutOfRange where no steps do.
+    bits: of stored codes, as `size_of` counts them.  layers: operator indices; None for all.
+    Raises OutOfRange where no steps do.
     """
 
     def __init__(
-        self, graph: FloatGraph, sensitivity: Sensitivity, bits: float, size_of: SizeOf
+        self,
+        graph: FloatGraph,
+        sensitivity: Sensitivity,
+        bits: float,
+        size_of: SizeOf,
+        layers: Collection[int] | None = None,
     ) -> None:
         self._size_of = size_of
         self._filters = {
-            op.index: graph.constant(op.inputs[1]).astype(np.float32) for op in graph.convolutions
+            op.index: graph.constant(op.inputs[1]).astype(np.float32)
+            for op in graph.convolutions
+            if layers is None or op.index in layers
         }
         names = graph.layer_names()
         self._relative = {

@@ -7,11 +7,14 @@ from typing import Any, Final
 import numpy as np
 
 from toolchain.quantize.calibration import Calibration
+from toolchain.quantize.choice import words_of
 from toolchain.quantize.coded import expand
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.scales import decibels
+from toolchain.quantize.sensitivity import LayerSensitivity, Sensitivity
+from toolchain.tflite.packed_codecs import stored_bits
 
 SCHEMA: Final = "halfbyte.quantization"
 VERSION: Final = 2
@@ -24,14 +27,17 @@ def describe(
     recipe: Recipe,
     *,
     facts: dict[str, Any],
+    sensitivity: Sensitivity | None = None,
 ) -> dict[str, Any]:
     """Strict JSON data: no NaN, None where something is not known.
 
     activations: one entry a group of tensors that share a scale; low and high are what codes -128
     and 127 stand for.  layers: one entry a convolution, in the order of execution.
+    packed_bits: a weight, of codes and what decodes them, as a packed file holds them.
     facts: what is true of the whole: format, budget, recovery.
     """
     names = graph.layer_names()
+    felt = {} if sensitivity is None else sensitivity.layers
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -43,7 +49,11 @@ def describe(
             "left_out": [list(entry) for entry in calibration.left_out],
         },
         "activations": [_activation(graph, group) for group in plan.groups],
-        "layers": [_layer(graph, layer, names[layer.operation.index]) for layer in plan.layers],
+        "layers": [
+            _layer(graph, layer, name, felt.get(name))
+            for layer in plan.layers
+            for name in [names[layer.operation.index]]
+        ],
     }
 
 
@@ -61,7 +71,9 @@ def _activation(graph: FloatGraph, plan: GroupPlan) -> dict[str, Any]:
     }
 
 
-def _layer(graph: FloatGraph, plan: LayerPlan, name: str) -> dict[str, Any]:
+def _layer(
+    graph: FloatGraph, plan: LayerPlan, name: str, felt: LayerSensitivity | None
+) -> dict[str, Any]:
     made, exact = plan.made, graph.constant(plan.operation.inputs[1])
     noise = made.weights.astype(np.float64) - exact
     codes = None if made.coded is None else expand(made.coded)
@@ -72,7 +84,9 @@ def _layer(graph: FloatGraph, plan: LayerPlan, name: str) -> dict[str, Any]:
         "scheme": plan.method.scheme,
         "bits": plan.method.bits,
         "bits_stored": made.stored_bits / exact.size,
-        "granularity": repr(plan.method.granularity),
+        "packed_bits": None if made.coded is None else stored_bits(made.coded) / exact.size,
+        "granularity": words_of(plan.method.granularity),
+        "search": plan.method.search,
         "why": plan.method.why,
         "float_output": plan.is_island,
         "scale_min": None if made.scale is None else float(made.scale.min()),
@@ -83,4 +97,5 @@ def _layer(graph: FloatGraph, plan: LayerPlan, name: str) -> dict[str, Any]:
             float((exact.astype(np.float64) ** 2).sum()), float((noise**2).sum())
         ),
         "second_order_error_left": made.left,
+        "sensitivity": None if felt is None else float(felt.energy.sum() / exact.size),
     }

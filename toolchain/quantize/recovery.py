@@ -19,7 +19,7 @@ from targets.progress import SILENT, Progress
 from toolchain.quantize import moments, rounding
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.methods import Method
-from toolchain.quantize.rate import Pace
+from toolchain.quantize.rate import Pacing
 from toolchain.quantize.recovered import Recovered, fit, recovered
 from toolchain.quantize.scales import Scale
 from toolchain.quantize.schemes import SCHEMES, entropy, moved
@@ -61,7 +61,7 @@ def recover(
     floors: Mapping[int, NDArray[np.float64]],
     *,
     sensitivity: Sensitivity | None = None,
-    pace: Pace | None = None,
+    pace: Pacing | None = None,
     settings: Settings | None = None,
     progress: Progress = SILENT,
 ) -> dict[int, Recovered]:
@@ -71,7 +71,11 @@ def recover(
     those of `sensitivity`, in its order, where that is given.  floors: smallest scale of each
     channel that its int32 bias allows, [O].  pace: keeps entropy-coded layers to a number of bits.
     """
+    import torch
+
     settings = settings or Settings()
+    # Processors with bfloat16 multiply twice as fast; sums stay float32.
+    torch.set_float32_matmul_precision("medium")
     walk = Walk(graph, scales, pictures)
     rng = np.random.default_rng(settings.seed)
     names = graph.layer_names()
@@ -80,6 +84,8 @@ def recover(
         for operation in graph.operations:
             if operation.kind == "CONV_2D":
                 felt = None if sensitivity is None else sensitivity.layers[names[operation.index]]
+                method = methods[operation.index]
+                paced = pace if method.scheme == entropy.NAME else None
                 seen = moments.gather(
                     walk,
                     operation,
@@ -90,15 +96,15 @@ def recover(
                 one = _layer(
                     graph,
                     operation,
-                    methods[operation.index],
+                    method,
                     seen,
                     floors[operation.index],
-                    None if pace is None else pace.steps(operation.index),
+                    None if paced is None else paced.steps(operation.index),
                     settings,
                 )
                 found[operation.index] = one
-                if pace is not None:
-                    pace.spent(operation.index, one.coded)
+                if paced is not None:
+                    paced.spent(operation.index, one.coded)
                 walk.replica.set_filter(operation, one.weights)
                 walk.replica.set_bias(operation, one.bias)
                 task.note(names[operation.index])

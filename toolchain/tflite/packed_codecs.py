@@ -53,6 +53,11 @@ def store(filter: CodedFilter) -> Stored:  # noqa: A002  # TFLite's own word
     return _kept[filter]
 
 
+def stored_bits(filter: CodedFilter) -> float:  # noqa: A002
+    """Bits of all that `store` gives: codes and what decodes them, scales apart."""
+    return 8.0 * sum(values.nbytes for _, values in store(filter).tensors)
+
+
 def _stored(filter: CodedFilter) -> Stored:  # noqa: A002
     match filter:
         case Plain(codes):

@@ -1,0 +1,29 @@
+"""What the metadata say of a graph's outputs."""
+
+from __future__ import annotations
+
+from toolchain.quantize.graph import FloatGraph
+from toolchain.tflite.metadata import Metadata
+
+
+def box_makers(graph: FloatGraph, facts: Metadata | None) -> frozenset[int]:
+    """Convolutions that make boxes alone: their int8 steps would be whole pixels of a box."""
+    if facts is None:
+        return frozenset()
+    boxes = {level.boxes for level in facts.head.levels if level.boxes != level.classes}
+    names = graph.output_names()
+    return frozenset(
+        operation.index
+        for operation in graph.convolutions
+        if boxes.intersection(names.get(operation.output, ()))
+    )
+
+
+def logits(graph: FloatGraph, facts: Metadata | None) -> frozenset[int]:
+    """Outputs that hold objectness and class scores before the sigmoid."""
+    if facts is None:
+        return frozenset()
+    names = {name for level in facts.head.levels for name in (level.objectness, level.classes)}
+    return frozenset(
+        tensor for tensor, own in graph.output_names().items() if names.intersection(own)
+    )
