@@ -13,17 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from targets.agent.heads import Head, Level
 from tests.quantize import models
 from tests.quantize.conftest import calibrated
 from tests.quantize.reference import codes_of, convolve, tensors
 from toolchain.errors import DataError, NotFinite, RecipeError, UnsupportedModel
-from toolchain.quantize import W4C_A8, W8C_A8, Calibration, Recipe, parse, quantize
+from toolchain.quantize import W4C_A8, W8C_A8, Calibration, Options, Recipe, parse, quantize
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.elements import INT4, INT8
-from toolchain.tflite.metadata import Metadata, embed, extract
+from toolchain.tflite.metadata import extract
 
 BOTH = pytest.mark.parametrize("recipe", [W8C_A8, W4C_A8], ids=str)
+INT4_TENSORS = Options(form="int4")
+
+
+def ordinary(model: bytes, calibration: Calibration, recipe: Recipe) -> bytes:
+    """A file that the stock runtime takes: int8 filters, or INT4 ones for w4c-a8."""
+    options = INT4_TENSORS if recipe == W4C_A8 else None
+    return quantize(model, calibration, recipe, options=options).model
 
 
 @BOTH
@@ -40,7 +46,7 @@ def test_outputs_in_the_stock_runtime_are_near_the_float_models(
     float_bytes: bytes, calibration: Calibration, recipe: Recipe, least_db: float
 ) -> None:
     exact = models.Runner(float_bytes)
-    found = models.Runner(quantize(float_bytes, calibration, recipe).model)
+    found = models.Runner(ordinary(float_bytes, calibration, recipe))
     for picture in models.pixels(4):
         expected, outputs = exact.real(picture), found.real(picture)
         assert outputs.keys() == expected.keys()
@@ -60,7 +66,7 @@ def test_the_fast_kernels_take_all_that_they_take_of_the_float_model(
 def test_ends_are_int8_each_output_with_its_own_scale(
     float_bytes: bytes, calibration: Calibration, recipe: Recipe
 ) -> None:
-    runner = models.Runner(quantize(float_bytes, calibration, recipe).model)
+    runner = models.Runner(ordinary(float_bytes, calibration, recipe))
     assert runner.input["dtype"] == np.int8
     assert runner.input["quantization"] == (pytest.approx(1 / 255), -128)
     scales = {detail["quantization"] for detail in runner.outputs.values()}
@@ -72,7 +78,7 @@ def test_ends_are_int8_each_output_with_its_own_scale(
 def test_only_first_and_last_layers_keep_8_bits_at_4(
     float_bytes: bytes, calibration: Calibration, recipe: Recipe
 ) -> None:
-    found = tensors(quantize(float_bytes, calibration, recipe).model)
+    found = tensors(ordinary(float_bytes, calibration, recipe))
     types = {name: found[name].type for name in found if name.endswith("/weights")}
     eight = {"stem/weights", "boxes_2/weights", "objectness_2/weights", "classes_2/weights"}
     narrow = INT4.code if recipe is W4C_A8 else INT8.code
@@ -84,7 +90,7 @@ def test_only_first_and_last_layers_keep_8_bits_at_4(
 def test_weights_have_a_scale_for_each_output_channel_and_stay_in_narrow_range(
     float_bytes: bytes, calibration: Calibration, recipe: Recipe
 ) -> None:
-    model = quantize(float_bytes, calibration, recipe).model
+    model = ordinary(float_bytes, calibration, recipe)
     for name, tensor in tensors(model).items():
         if name.endswith("/weights"):
             limit = 7 if tensor.type == INT4.code else 127
@@ -116,7 +122,7 @@ def test_the_runtime_computes_what_plain_arithmetic_says(
         weights[0] = 0
     model = models.one_convolution(weights, random.normal(0, 2, channels).astype(np.float32))
     found = calibrated(model, tmp_path_factory.mktemp("one"), count=2)
-    quantized = quantize(model, found, recipe).model
+    quantized = ordinary(model, found, recipe)
     runner = models.Runner(quantized)
     for picture in models.pixels(2, seed):
         codes = runner.codes(picture)["conv"][0].astype(np.int64)
@@ -136,7 +142,7 @@ def test_a_filter_of_zeros_gives_its_bias(tmp_path: Path, recipe: Recipe) -> Non
         warnings.simplefilter("error")
         quantized = quantize(model, found, recipe)
     assert quantized.record["layers"][0]["dead_channels"] == 1
-    runner = models.Runner(quantized.model)
+    runner = models.Runner(models.expanded(quantized.model))
     step = runner.outputs["conv"]["quantization"][0]
     for picture in models.pixels(2):
         output = runner.real(picture)["conv"][0, :, :, 3]
@@ -205,38 +211,26 @@ def test_nothing_of_the_float_weights_stays_in_the_file(
 def test_operators_say_the_versions_that_int8_and_int4_need(
     float_bytes: bytes, calibration: Calibration
 ) -> None:
-    tree = flatbuffer.parse(quantize(float_bytes, calibration, W4C_A8).model)
+    tree = flatbuffer.parse(ordinary(float_bytes, calibration, W4C_A8))
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
     versions = {(names[code.builtinCode], code.version) for code in tree.operatorCodes}
     assert {("CONV_2D", 3), ("CONV_2D", 7), ("LOGISTIC", 2), ("MUL", 2), ("ADD", 2)} <= versions
 
 
 def test_the_signature_keeps_its_names(float_bytes: bytes, calibration: Calibration) -> None:
-    model = quantize(float_bytes, calibration, W4C_A8).model
+    model = ordinary(float_bytes, calibration, W4C_A8)
     runner = models.Runner(model).interpreter.get_signature_runner("detect")
     outputs = runner(images=np.zeros((1, models.SIDE, models.SIDE, 3), np.int8))
     assert set(outputs) == {"boxes_2", "objectness_2", "classes_2"}
 
 
-def described(float_bytes: bytes) -> bytes:
-    level = Level(2, ((4.0, 4.0), (8.0, 8.0)), "boxes_2", "objectness_2", "classes_2")
-    facts = Metadata(
-        head=Head("levels", ("a", "b", "c"), (level,)),
-        imgsz=(models.SIDE, models.SIDE),
-        family="yolov5",
-        recipe="float32",
-        parameters=1000,
-        source_sha256="0" * 64,
-        licence="none",
-    )
-    return flatbuffer.serialize(embed(flatbuffer.parse(float_bytes), facts))
-
-
 def test_metadata_says_the_recipe_and_which_outputs_are_scores(
     float_bytes: bytes, tmp_path: Path
 ) -> None:
-    model = described(float_bytes)
-    quantized = quantize(model, calibrated(model, tmp_path), W4C_A8)
+    model = models.described(float_bytes)
+    quantized = quantize(
+        model, calibrated(model, tmp_path), W4C_A8, options=Options(float_boxes=False)
+    )
     facts = extract(flatbuffer.parse(quantized.model))
     assert facts == dataclasses.replace(
         extract(flatbuffer.parse(model)),  # type: ignore[type-var]
@@ -257,14 +251,14 @@ def test_the_record_is_strict_json_and_names_every_choice(
 ) -> None:
     record = quantize(float_bytes, calibration, W4C_A8).record
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert (record["schema"], record["version"]) == ("halfbyte.quantization", 1)
+    assert (record["schema"], record["version"]) == ("halfbyte.quantization", 2)
     assert record["recipe"] == "w4c-a8"
     assert record["calibration"]["images"] == list(calibration.images)
     layers = {layer["layer"]: layer for layer in record["layers"]}
     assert {layer["bits"] for layer in layers.values()} == {4, 8}
-    assert layers["stem"]["why_bits"] == "first convolution"
-    assert layers["boxes_2"]["why_bits"] == "head"
-    assert layers["inner"]["why_bits"] is None
+    assert layers["stem"]["why"] == "first convolution"
+    assert layers["boxes_2"]["why"] == "head"
+    assert layers["inner"]["why"] is None
     tensors_named = [name for entry in record["activations"] for name in entry["tensors"]]
     assert "joined" in tensors_named
     assert len(tensors_named) == len(set(tensors_named))

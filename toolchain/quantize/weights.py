@@ -39,23 +39,3 @@ def encode_bias(bias: FloatArray, scale: FloatArray, input_scale: float) -> NDAr
     steps = np.rint(bias.astype(np.float64) / (scale.astype(np.float64) * input_scale))
     limit = np.iinfo(np.int32)
     return np.clip(steps, limit.min, limit.max).astype(np.int32)
-
-
-def expected_shift(
-    weights: FloatArray, approximation: FloatArray, input_mean: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """How far rounding the weights moves each output channel on average: float64 [O].
-
-    sum_hwi (w' - w) E[x_i]; taking it off the bias makes the layer unbiased (Nagel et al.,
-    arXiv 1906.04721, section 4.2).  input_mean: float64 [I].
-    """
-    difference = (approximation.astype(np.float64) - weights).sum(axis=(1, 2))
-    return np.asarray(difference @ input_mean)
-
-
-def output_energy(weights: FloatArray, input_mean_square: NDArray[np.float64]) -> float:
-    """Sum over channels of a layer's mean squared output, inputs taken as uncorrelated.
-
-    weights: float32 [O, H, W, I].  input_mean_square: float64 [I].
-    """
-    return float((weights.astype(np.float64) ** 2).sum(axis=(0, 1, 2)) @ input_mean_square)
