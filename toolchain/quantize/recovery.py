@@ -93,18 +93,14 @@ def recover(
                     patches=settings.patches,
                     rng=rng,
                 )
-                one = _layer(
-                    graph,
-                    operation,
-                    method,
-                    seen,
-                    floors[operation.index],
-                    None if paced is None else paced.steps(operation.index),
-                    settings,
-                )
+                enough = False
+                while not enough:
+                    steps = None if paced is None else paced.steps(operation.index)
+                    one = _layer(
+                        graph, operation, method, seen, floors[operation.index], steps, settings
+                    )
+                    enough = paced is None or paced.spent(operation.index, one.coded)
                 found[operation.index] = one
-                if paced is not None:
-                    paced.spent(operation.index, one.coded)
                 walk.replica.set_filter(operation, one.weights)
                 walk.replica.set_bias(operation, one.bias)
                 task.note(names[operation.index])

@@ -41,22 +41,23 @@ def round_second_order(
         prices = upper.diagonal() ** -2
         prices = (prices / prices.mean()).tolist()
         columns = order.tolist()
-        work = weights[:, order].clone()
+        # A row a column of the filter: each step then reads and writes memory in one piece.
+        work = weights.T[order].contiguous()
         done = torch.empty_like(work)
         for start in range(0, len(columns), BLOCK):
             end = min(start + BLOCK, len(columns))
-            block = work[:, start:end]
+            block = work[start:end]
             errors = torch.empty_like(block)
             for at in range(start, end):
-                column = block[:, at - start]
-                done[:, at] = nearest(column, columns[at], prices[at])
-                error = (column - done[:, at]) / upper[at, at]
-                errors[:, at - start] = error
-                block[:, at - start + 1 :].addr_(error, upper[at, at + 1 : end], alpha=-1)
-            work[:, end:].addmm_(errors, upper[start:end, end:], alpha=-1)
+                column = block[at - start]
+                done[at] = nearest(column, columns[at], prices[at])
+                error = torch.sub(column, done[at], out=errors[at - start])
+                error /= upper[at, at]
+                block[at - start + 1 :].addr_(upper[at, at + 1 : end], error, alpha=-1)
+            work[end:].addmm_(upper[start:end, end:].T, errors, alpha=-1)
         rounded = torch.empty_like(done)
-        rounded[:, order] = done
-    return rounded
+        rounded[order] = done
+    return rounded.T.contiguous()
 
 
 def gain(covariance: torch.Tensor, *, damping: float = DAMPING) -> float:
@@ -66,26 +67,26 @@ def gain(covariance: torch.Tensor, *, damping: float = DAMPING) -> float:
 
 
 def _factor(covariance: torch.Tensor, damping: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The order of columns, and U of H in this order."""
+    """The order of columns, and U of H in this order.
+
+    With J the reversal and J H J = L L^T, R = J L J is upper triangular and H = R R^T, so that
+    H^-1 = R^-T R^-1 and U = R^-1: one factorization and one triangular inverse.
+    """
     import torch
 
-    hessian = covariance.clone()
-    base = float(hessian.diagonal().mean())
+    base = float(covariance.diagonal().mean())
     if base <= 0:  # a layer that only ever sees one value
-        hessian = torch.eye(len(hessian))
-        base = 1.0
+        return torch.arange(len(covariance)), torch.eye(len(covariance))
+    order = torch.argsort(covariance.diagonal(), descending=True, stable=True)
+    backwards = covariance[order][:, order].flip(0, 1)
     share = damping
-    while True:
-        damped = hessian.clone()
+    while share <= _MOST_DAMPING:
+        damped = backwards.clone()
         damped.diagonal().add_(share * base)
-        order = torch.argsort(damped.diagonal(), descending=True, stable=True)
-        lower, failed = torch.linalg.cholesky_ex(damped[order][:, order])
+        lower, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
-            inverse = torch.cholesky_inverse(lower)
-            upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
-        if not failed:
-            return order, upper
+            identity = torch.eye(len(lower))
+            return order, torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
         share *= 4
         _log.debug("second moments need %g of damping", share)
-        if share > _MOST_DAMPING:
-            return order, torch.eye(len(hessian))
+    return order, torch.eye(len(covariance))
