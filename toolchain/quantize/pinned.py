@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import OutOfRange, RecipeError
-from toolchain.quantize.coded import CodedFilter, Entropy
+from toolchain.quantize.coded import CodedFilter, Entropy, expand
 from toolchain.quantize.granularity import Channel
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.rate import Pacing, SizeOf, relative_steps
@@ -21,6 +21,9 @@ TRIES: Final = 5
 CLOSE: Final = 0.003
 """How near a layer comes to its bits, as a share of them."""
 
+LOOSE: Final = 0.01
+"""A layer that misses its bits by more after second-order rounding is rounded again."""
+
 FAR: Final = 0.05
 """Bits that a layer misses by so much, since its steps end before, are refused."""
 
@@ -29,7 +32,7 @@ class Pinned:
     """Each layer gets a kappa of its own (rate.Pace: one for all), solved when its turn comes.
 
     Solved for what `size_of` says of codes rounded to nearest; by how much second-order rounding
-    then changes the rate is learnt from the layers before.
+    then changes the rate is learnt from the layers before, or from a first try.
 
     bits: a weight, by operator index.  rest: paces the entropy-coded layers that are not there.
     """
@@ -49,6 +52,7 @@ class Pinned:
         self._rest = rest
         self._names = graph.layer_names()
         self._nearest_bits: dict[int, float] = {}
+        self._over: dict[int, float] = {}
         self._spent_bits = self._planned_bits = 0.0
 
     def steps(self, index: int) -> NDArray[np.float32]:
@@ -56,18 +60,25 @@ class Pinned:
         if index not in self._bits:
             assert self._rest is not None
             return self._rest.steps(index)
-        over = self._spent_bits / self._planned_bits if self._planned_bits else 1.0
+        over = self._over.get(index)
+        if over is None:
+            over = self._spent_bits / self._planned_bits if self._planned_bits else 1.0
         return self._solved(index, self._bits[index], self._bits[index] / over)
 
-    def spent(self, index: int, coded: CodedFilter | None) -> None:
-        """Books what a layer took."""
+    def spent(self, index: int, coded: CodedFilter | None) -> bool:
+        """Books what a layer took; False, once, where that is too far from its bits."""
         assert coded is not None
         if index not in self._bits:
             assert self._rest is not None
-            self._rest.spent(index, coded)
-            return
-        self._spent_bits += self._size_of(coded)
-        self._planned_bits += self._nearest_bits[index]
+            return self._rest.spent(index, coded)
+        taken, planned = self._size_of(coded), self._nearest_bits[index]
+        asked = self._bits[index] * expand(coded).size
+        if abs(taken - asked) > LOOSE * asked and index not in self._over:
+            self._over[index] = taken / planned
+            return False
+        self._spent_bits += taken
+        self._planned_bits += planned
+        return True
 
     def _solved(self, index: int, asked: float, wanted: float) -> NDArray[np.float32]:
         operation = self._graph.operations[index]

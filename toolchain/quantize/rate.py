@@ -35,8 +35,8 @@ class Pacing(Protocol):
     def steps(self, index: int) -> NDArray[np.float32]:
         """float32 [O, 1] of the convolution that is next, by operator index."""
 
-    def spent(self, index: int, coded: CodedFilter | None) -> None:
-        """Told how it was coded."""
+    def spent(self, index: int, coded: CodedFilter | None) -> bool:
+        """Told how it was coded; False asks for the same convolution again, with new steps."""
 
 
 class Pace:
@@ -77,7 +77,7 @@ class Pace:
         """float32 [O, 1] of a convolution."""
         return self._steps[index]
 
-    def spent(self, index: int, coded: CodedFilter | None) -> None:
+    def spent(self, index: int, coded: CodedFilter | None) -> bool:
         """Books what a layer took; the others get the rest."""
         assert coded is not None
         nearest = entropy.encode(
@@ -91,6 +91,7 @@ class Pace:
         if self._left and share_done > self._solved_at:
             self._solved_at = share_done
             self._solve()
+        return True
 
     def _solve(self) -> None:
         left = [self._filters[index] for index in self._left]
