@@ -183,7 +183,7 @@ class _Work:
     ) -> Quantized:
         """The file and the record."""
         plan = self._plan(groups, made)
-        data = self._bytes(plan)
+        data = self._bytes(plan, self._form)
         facts = {
             "form": self._form,
             "budget_bits_per_weight": self._budget(),
@@ -212,13 +212,13 @@ class _Work:
         )
         return Plan(groups, layers)
 
-    def _bytes(self, plan: Plan) -> bytes:
-        written = write(self._graph, plan, int4=self._form == "int4")
+    def _bytes(self, plan: Plan, form: Form) -> bytes:
+        written = write(self._graph, plan, int4=form == "int4")
         model = written.model
         if self._facts is not None:
             facts = dataclasses.replace(self._facts, recipe=str(self._recipe))
             model = metadata.embed(model, facts)
-        if self._form != "packed":
+        if form != "packed":
             return sharing.serialize(model)
         filters: dict[int, CodedFilter] = {}
         scales: dict[int, NDArray[np.float32]] = {}
@@ -264,7 +264,7 @@ class _Work:
         return room_bits
 
     def _bits_beside_codes(self, groups: tuple[GroupPlan, ...]) -> float:
-        """What a file takes for all but entropy-coded codes, which are zeros here."""
+        """What a packed file takes for all but entropy-coded codes, which are zeros here."""
         made = {
             operation.index: blank(
                 self._chosen.methods[operation.index], self._graph.shape(operation.inputs[1])
@@ -273,7 +273,7 @@ class _Work:
         }
         coded = (made[index].coded for index in self._chosen.entropy_coded)
         codes = sum(stored_bits(filter_) for filter_ in coded if filter_ is not None)
-        return 8 * len(self._bytes(self._plan(groups, made))) - codes
+        return 8 * len(self._bytes(self._plan(groups, made), "packed")) - codes
 
     def _weights(self, index: int) -> int:
         return self._graph.elements(self._graph.operations[index].inputs[1])
