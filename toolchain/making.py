@@ -247,6 +247,22 @@ def place(path: Path, to: Path) -> Path:
     return to
 
 
+def place_plan(record: Path, model: Path, *, keep: Path | None = None) -> tuple[Path, Path]:
+    """The plan that a record tells, and its picture, beside the model: their paths.
+
+    keep: a file that is not written over, whatever its name.
+    """
+    from toolchain.quantize import layertable, planfile, plantext
+    from toolchain.report import plan_picture
+
+    table = dataclasses.replace(layertable.read(record), source=model.name)
+    plan, picture = model.with_suffix(planfile.SUFFIX), model.with_suffix(".plan.svg")
+    if keep is None or keep.resolve() != plan.resolve():
+        write_whole(plan, plantext.plan_text(table).encode())
+    write_whole(picture, plan_picture.picture(table).encode())
+    return plan, picture
+
+
 def read_labels(path: Path) -> list[str]:
     """Labels out of a file, one a line; empty lines are passed over."""
     lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]

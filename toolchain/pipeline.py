@@ -5,68 +5,35 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from targets.agent.heads import Head
 from targets.errors import CheckFailed, HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
+from toolchain.converting import FLOAT, Converted, Making, ModelFile, convert
 
 if TYPE_CHECKING:
-    from toolchain.convert import Agreement
     from toolchain.evaluate.truth import Dataset
-    from toolchain.making import Pictures
     from toolchain.measuring import Measuring, Trust
-    from toolchain.quantize import Options, Recipe
     from toolchain.report.figures import Report
     from toolchain.subject import Subject
     from toolchain.tflite.facts import ModelFacts
-
-FLOAT: Final = "float32"
-
-
-@dataclasses.dataclass(frozen=True)
-class Making:
-    """Which models to make.
-
-    recipes: beside the float model.  imgsz: (height, width).  names: a file of labels.
-    options: of the quantizer; None for its defaults.
-    """
-
-    weights: str
-    recipes: tuple[Recipe, ...]
-    imgsz: tuple[int, int]
-    calibration: Pictures
-    names: Path | None = None
-    options: Options | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelFile:
-    """One model that was made.  record: the quantizer's choices; None for the float model."""
-
-    recipe: str
-    path: Path
-    record: Path | None
-    file_bytes: int
-    bits_per_weight: float | None
-    sha256: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Converted:
-    """What `convert` made.  agreement: of the float model with torch, on real pictures."""
-
-    weights: str
-    family: str
-    names: tuple[str, ...]
-    parameters: int
-    licence: str | None
-    notes: tuple[str, ...]
-    imgsz: tuple[int, int]
-    agreement: Agreement
-    onnx: Path
-    models: tuple[ModelFile, ...]
+__all__ = [
+    "Converted",
+    "Deployed",
+    "Inspected",
+    "Making",
+    "Measured",
+    "ModelFile",
+    "check_measured",
+    "convert",
+    "deploy",
+    "inspect",
+    "measure",
+    "report",
+    "run",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,46 +66,6 @@ class Measured:
     report: Report
     files: tuple[Path, ...]
     faults: tuple[HalfbyteError, ...] = ()
-
-
-def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Converted:
-    """Weights -> the float model and one of each recipe, in `out`.
-
-    Raises the errors of `toolchain.making`.
-    """
-    from toolchain import making as steps
-
-    source = steps.read_weights(making.weights, names=making.names, progress=progress)
-    made = steps.make_float(source, making.imgsz, progress=progress)
-    agreement = steps.check_float(source, made, making.calibration, progress=progress)
-    models = [
-        steps.make_quantized(
-            source, made, making.calibration, recipe, making.options, progress=progress
-        )
-        for recipe in making.recipes
-    ]
-    height, width = making.imgsz
-    stem = f"{source.name}-{height}x{width}"
-    files = [_placed(made.tflite, None, FLOAT, out / f"{stem}-{FLOAT}.tflite")]
-    for model in models:
-        files.append(
-            _placed(
-                model.path, model.record, str(model.recipe), out / f"{stem}-{model.recipe}.tflite"
-            )
-        )
-    detector = source.detector
-    return Converted(
-        weights=source.name,
-        family=detector.family,
-        names=detector.names,
-        parameters=detector.parameters,
-        licence=detector.licence,
-        notes=detector.notes,
-        imgsz=making.imgsz,
-        agreement=agreement,
-        onnx=steps.place(made.onnx, out / f"{stem}-{FLOAT}.onnx"),
-        models=tuple(files),
-    )
 
 
 def inspect(path: Path) -> Inspected:
@@ -275,21 +202,6 @@ def _check_labels(subjects: Sequence[Subject], dataset: Dataset | None) -> None:
     for subject in subjects:
         if subject.head is not None:
             match_classes(subject.meta.names, dataset)
-
-
-def _placed(path: Path, record: Path | None, recipe: str, to: Path) -> ModelFile:
-    from toolchain.making import place
-    from toolchain.tflite.facts import facts
-
-    found = facts(place(path, to))
-    return ModelFile(
-        recipe=recipe,
-        path=to,
-        record=None if record is None else place(record, to.with_suffix(".record.json")),
-        file_bytes=found.file_bytes,
-        bits_per_weight=found.bits_per_weight,
-        sha256=found.sha256,
-    )
 
 
 def _layout(head: Head | None) -> str:

@@ -80,6 +80,7 @@ def demo(
             weights=weights,
             recipes=recipes_of(asked),
             options=quantizer_options_of(asked),
+            plan=asked["plan_file"],
             imgsz=(640, 640),
             calibration=making.find_calibration(calibration),
         ),

@@ -26,6 +26,7 @@ COMMANDS = {
     "detect": "detect",
     "report": "report",
     "inspect": "make",
+    "plan": "plan",
     "expand": "expand",
     "lint": "lint",
     "verify": "verify",

@@ -67,6 +67,7 @@ def convert(
             weights=weights,
             recipes=recipes_of(asked),
             options=quantizer_options_of(asked),
+            plan=asked["plan_file"],
             imgsz=size,
             calibration=making.find_calibration(calibration, limit=calibration_limit),
             names=names,

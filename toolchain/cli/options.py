@@ -61,6 +61,13 @@ _quantizing: list[Callable[[Any], Any]] = [
         help="Size of an entropy-coded model: 4.08bpw (bits per weight, whole file) or 18MB.",
     ),
     click.option(
+        "--plan",
+        "plan_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Instead of --bits, --recipe and --budget: each layer as this .plan.toml says, which "
+        "lies beside every model that was made and may be edited.",
+    ),
+    click.option(
         "--recovery",
         type=click.Choice(["none", "default", "best"]),
         default="default",
@@ -72,18 +79,23 @@ _quantizing: list[Callable[[Any], Any]] = [
 
 
 def quantizing_options(function: F) -> F:
-    """Which models to make, and how: bits or recipes, format, budget, recovery."""
+    """Which models to make, and how: bits, recipes or a plan, format, budget, recovery."""
     for option in reversed(_quantizing):
         function = option(function)
     return function
 
 
 def recipes_of(asked: dict[str, Any]) -> tuple[Recipe, ...]:
-    """The recipes that --bits or --recipe name, widest first.  Raises RecipeError."""
-    from toolchain.quantize import W4C_A8, for_bits, parse
+    """The recipes that --bits, --recipe or --plan name, widest first.  Raises RecipeError."""
+    from toolchain.quantize import W4C_A8, for_bits, parse, planfile
 
     if asked["bits"] and asked["recipe_names"]:
         raise click.UsageError("give --bits or --recipe, not both")
+    if asked["plan_file"]:
+        for name, key in (("--bits", "bits"), ("--recipe", "recipe_names"), ("--budget", "budget")):
+            if asked[key]:
+                raise click.UsageError(f"give --plan or {name}, not both: a plan says it all")
+        return (planfile.read(asked["plan_file"]).recipe,)
     if asked["recipe_names"]:
         return tuple(dict.fromkeys(parse(name) for name in asked["recipe_names"]))
     widths = sorted({int(bits) for bits in asked["bits"] or ("4", "8")}, reverse=True)
@@ -93,7 +105,7 @@ def recipes_of(asked: dict[str, Any]) -> tuple[Recipe, ...]:
 
 def quantizer_options_of(asked: dict[str, Any]) -> Options:
     """How to quantize.  Raises RecipeError."""
-    from toolchain.quantize import Options, budget
+    from toolchain.quantize import Options, budget, planfile
     from toolchain.quantize.recovery import BEST, Settings
 
     forms: dict[str, Form] = {"packed": "packed", "int4": "int4", "int8": "plain"}
@@ -102,6 +114,7 @@ def quantizer_options_of(asked: dict[str, Any]) -> Options:
         form=forms[asked["form"]] if asked["form"] else None,
         budget=budget.parse(asked["budget"]) if asked["budget"] else None,
         recovery=recovery,
+        plan=planfile.read(asked["plan_file"]) if asked["plan_file"] else None,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from toolchain.quantize.calibration import Calibration
 from toolchain.quantize.choice import words_of
-from toolchain.quantize.coded import expand
+from toolchain.quantize.coded import Nibbles, expand
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
 from toolchain.quantize.recipe import Recipe
@@ -33,7 +33,8 @@ def describe(
 
     activations: one entry a group of tensors that share a scale; low and high are what codes -128
     and 127 stand for.  layers: one entry a convolution, in the order of execution.
-    packed_bits: a weight, of codes and what decodes them, as a packed file holds them.
+    packed_bits: a weight, of codes and what decodes them, as a packed file holds them; file_bits:
+    as this file does.
     facts: what is true of the whole: format, budget, recovery.
     """
     names = graph.layer_names()
@@ -51,6 +52,7 @@ def describe(
         "activations": [_activation(graph, group) for group in plan.groups],
         "layers": [
             _layer(graph, layer, name, felt.get(name))
+            | {"file_bits": _file_bits(layer, str(facts.get("form")), is_int8=bool(plan.groups))}
             for layer in plan.layers
             for name in [names[layer.operation.index]]
         ],
@@ -99,3 +101,15 @@ def _layer(
         "second_order_error_left": made.left,
         "sensitivity": None if felt is None else float(felt.energy.sum() / exact.size),
     }
+
+
+def _file_bits(plan: LayerPlan, form: str, *, is_int8: bool) -> float | None:
+    """Bits a weight in the file as written, scales apart."""
+    coded = plan.made.coded
+    if coded is None:
+        return None
+    if form == "packed":
+        return stored_bits(coded) / plan.made.weights.size
+    if plan.is_island or not is_int8:
+        return 32.0
+    return 4.0 if form == "int4" and isinstance(coded, Nibbles) else 8.0
