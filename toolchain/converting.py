@@ -1,0 +1,135 @@
+"""Weights to model files, with what was decided about each beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from targets.progress import SILENT, Progress
+from toolchain import making as steps
+
+if TYPE_CHECKING:
+    from toolchain.convert import Agreement
+    from toolchain.making import Pictures
+    from toolchain.quantize import Options, Recipe
+
+FLOAT: Final = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """Which models to make.
+
+    recipes: beside the float model.  imgsz: (height, width).  names: a file of labels.
+    options: of the quantizer; None for its defaults.  plan: the file that `options.plan` is of.
+    """
+
+    weights: str
+    recipes: tuple[Recipe, ...]
+    imgsz: tuple[int, int]
+    calibration: Pictures
+    names: Path | None = None
+    options: Options | None = None
+    plan: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFile:
+    """One model that was made.
+
+    record: the quantizer's choices.  plan: the same, to be edited and rerun.  picture: of them.
+    None each for the float model.
+    """
+
+    recipe: str
+    path: Path
+    record: Path | None
+    plan: Path | None
+    picture: Path | None
+    file_bytes: int
+    bits_per_weight: float | None
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What `convert` made.  agreement: of the float model with torch, on real pictures."""
+
+    weights: str
+    family: str
+    names: tuple[str, ...]
+    parameters: int
+    licence: str | None
+    notes: tuple[str, ...]
+    imgsz: tuple[int, int]
+    agreement: Agreement
+    onnx: Path
+    models: tuple[ModelFile, ...]
+
+
+def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Converted:
+    """Weights -> the float model and one of each recipe, in `out`.
+
+    Raises the errors of `toolchain.making`.
+    """
+    source = steps.read_weights(making.weights, names=making.names, progress=progress)
+    made = steps.make_float(source, making.imgsz, progress=progress)
+    agreement = steps.check_float(source, made, making.calibration, progress=progress)
+    models = [
+        steps.make_quantized(
+            source, made, making.calibration, recipe, making.options, progress=progress
+        )
+        for recipe in making.recipes
+    ]
+    stem = f"{source.name}-{making.imgsz[0]}x{making.imgsz[1]}"
+    # A planned model has a name of its own: the one that the plan was taken from stays.
+    planned = "-plan" if making.plan else ""
+    detector = source.detector
+    return Converted(
+        weights=source.name,
+        family=detector.family,
+        names=detector.names,
+        parameters=detector.parameters,
+        licence=detector.licence,
+        notes=detector.notes,
+        imgsz=making.imgsz,
+        agreement=agreement,
+        onnx=steps.place(made.onnx, out / f"{stem}-{FLOAT}.onnx"),
+        models=(
+            _placed_float(made.tflite, out / f"{stem}-{FLOAT}.tflite"),
+            *(
+                _placed(model, out / f"{stem}-{model.recipe}{planned}.tflite", keep=making.plan)
+                for model in models
+            ),
+        ),
+    )
+
+
+def _placed_float(path: Path, to: Path) -> ModelFile:
+    from toolchain.tflite.facts import facts
+
+    found = facts(steps.place(path, to))
+    return ModelFile(
+        recipe=FLOAT,
+        path=to,
+        record=None,
+        plan=None,
+        picture=None,
+        file_bytes=found.file_bytes,
+        bits_per_weight=found.bits_per_weight,
+        sha256=found.sha256,
+    )
+
+
+def _placed(model: steps.Made, to: Path, *, keep: Path | None) -> ModelFile:
+    """keep: a plan that is not written over."""
+    assert model.record is not None
+    plan, picture = steps.place_plan(model.record, to, keep=keep)
+    return dataclasses.replace(
+        _placed_float(model.path, to),
+        recipe=str(model.recipe),
+        record=steps.place(model.record, to.with_suffix(".record.json")),
+        plan=plan,
+        picture=picture,
+    )
