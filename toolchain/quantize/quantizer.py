@@ -38,8 +38,11 @@ from toolchain.tflite.packed_codecs import stored_bits
 Form = Literal["packed", "int4", "plain"]
 """packed: filters as HalfbyteExpand's inputs.  int4: INT4 tensors.  plain: int8 (or float32)."""
 
-MARGIN: Final = 0.0005
+MARGIN: Final = 0.0015
 """Share of a budget left free: second-order rounding ends a little off what was planned."""
+
+TRIES: Final = 3
+"""How often a model that came out too large is made again with coarser steps."""
 
 _log = logging.getLogger(__name__)
 
@@ -95,8 +98,18 @@ def quantize(
     options = options or Options()
     work = _Work(float_bytes, calibration, recipe, sensitivity, options)
     groups = work.ranges()
-    made = work.filters(groups, pictures, progress)
-    return work.written(groups, made, recovered=bool(pictures) and options.recovery is not None)
+    spare = MARGIN
+    for _ in range(TRIES):
+        made = work.filters(groups, pictures, progress, spare=spare)
+        found = work.written(
+            groups, made, recovered=bool(pictures) and options.recovery is not None
+        )
+        over = work.over_budget(found)
+        if over <= 0:
+            break
+        _log.info("%.2f %% over the budget: again with coarser steps", 100 * over)
+        spare += 1.5 * over
+    return found
 
 
 class _Work:
@@ -157,12 +170,14 @@ class _Work:
         groups: tuple[GroupPlan, ...],
         pictures: Sequence[NDArray[np.float32]],
         progress: Progress,
+        *,
+        spare: float = MARGIN,
     ) -> dict[int, Recovered]:
-        """Every convolution."""
+        """Every convolution.  spare: share of the budget to leave free."""
         scales = planning.scales_of(groups)
         floors = dict(floors_of(self._graph, scales))
         statistics = planning.channel_means(self._graph, self._calibration)
-        pace = self._pace(groups)
+        pace = self._pace(groups, spare)
         settings = self._options.recovery
         if settings is None or not pictures:
             return round_to_nearest(self._graph, self._chosen.methods, statistics, floors, pace)
@@ -205,6 +220,13 @@ class _Work:
         )
         return Quantized(data, record)
 
+    def over_budget(self, found: Quantized) -> float:
+        """By which share of it the file is larger than the budget; 0 or less where it is not."""
+        budget = self._budget()
+        if budget is None or self._form != "packed":
+            return 0.0
+        return 8 * len(found.model) / (budget * self._parameters) - 1
+
     def _plan(self, groups: tuple[GroupPlan, ...], made: Mapping[int, Recovered]) -> Plan:
         layers = tuple(
             LayerPlan(operation, made[operation.index], operation.index in self._chosen.islands)
@@ -237,23 +259,23 @@ class _Work:
             return plan.budget or self._recipe.default_budget
         return budget.bits(self._parameters) if budget else self._recipe.default_budget
 
-    def _pace(self, groups: tuple[GroupPlan, ...]) -> Pacing | None:
+    def _pace(self, groups: tuple[GroupPlan, ...], spare: float) -> Pacing | None:
         own, sharing_budget = self._chosen.bits, self._chosen.sharing_budget
         if self._sensitivity is None or not self._chosen.entropy_coded:
             return None
         rest = None
         if sharing_budget:
-            bits = self._room_bits(groups) / sum(map(self._weights, sharing_budget))
+            bits = self._room_bits(groups, spare) / sum(map(self._weights, sharing_budget))
             rest = Pace(self._graph, self._sensitivity, bits, stored_bits, sharing_budget)
         return Pinned(self._graph, self._sensitivity, own, stored_bits, rest) if own else rest
 
-    def _room_bits(self, groups: tuple[GroupPlan, ...]) -> float:
+    def _room_bits(self, groups: tuple[GroupPlan, ...], spare: float) -> float:
         """What a budget leaves to layers that have no bits of their own.  Raises OutOfRange."""
         budget = self._budget()
         assert budget is not None
         pinned = sum(bits * self._weights(index) for index, bits in self._chosen.bits.items())
         beside = self._bits_beside_codes(groups) + pinned
-        room_bits = budget * self._parameters * (1 - MARGIN) - beside
+        room_bits = budget * self._parameters * (1 - spare) - beside
         if room_bits <= 0:
             what = "all but the codes" if not pinned else "what has bits of its own"
             raise OutOfRange(

@@ -1,8 +1,8 @@
 """How many bits entropy-coded filters may take, layer by layer.
 
 One number, kappa, sets all steps (schemes.entropy).  It is solved for the wanted bits on codes
-rounded to nearest; second-order rounding then changes the rate by a percent, so that what layers
-really took is booked, and kappa solved again for what is left, several times along the way.
+rounded to nearest, counting what the coder made of them.  Second-order rounding then changes the
+rate by a percent or so: what layers really took is booked, and kappa solved again for the rest.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.quantize.coded import CodedFilter, entropy_bits
+from toolchain.quantize.coded import CodedFilter, Entropy, entropy_bits
 from toolchain.quantize.granularity import Channel
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.schemes import entropy
 from toolchain.quantize.sensitivity import Sensitivity
 
 SOLVES: Final = 8
-"""How often kappa is solved again, after about equal shares of the weights."""
+"""Kappa is solved again after each of so many equal shares of the weights."""
+
+LAST: Final = 0.3
+"""But not when less than this is left: few layers cannot make up for what many took."""
 
 LEAST_BITS: Final = 0.05
 """What a layer gets at least when those before it took more than their share."""
@@ -69,8 +72,13 @@ class Pace:
         self._bits = bits * self._weights
         self._left = list(self._filters)
         self._steps: dict[int, NDArray[np.float32]] = {}
-        self._spent_bits = self._planned_bits = 0.0
+        self._spent_bits = self._expected_bits = 0.0
         self._solved_at = 0
+        self._over = dict.fromkeys(self._filters, 1.0)
+        self._solve()
+        for index in self._filters:
+            nearest = self._nearest(index)
+            self._over[index] = size_of(Entropy(nearest)) / max(entropy_bits(nearest), 1.0)
         self._solve()
 
     def steps(self, index: int) -> NDArray[np.float32]:
@@ -80,23 +88,28 @@ class Pace:
     def spent(self, index: int, coded: CodedFilter | None) -> bool:
         """Books what a layer took; the others get the rest."""
         assert coded is not None
-        nearest = entropy.encode(
-            self._filters[index], entropy.Parameters(self._steps[index], 0, Channel())
-        )
         self._left.remove(index)
         self._spent_bits += self._size_of(coded)
-        self._planned_bits += entropy_bits(nearest)
+        self._expected_bits += self._over[index] * entropy_bits(self._nearest(index))
         left = sum(self._filters[other].size for other in self._left)
         share_done = SOLVES * (self._weights - left) // self._weights
-        if self._left and share_done > self._solved_at:
+        if left > LAST * self._weights and share_done > self._solved_at:
             self._solved_at = share_done
             self._solve()
         return True
 
+    def _nearest(self, index: int) -> NDArray[np.int8]:
+        return entropy.encode(
+            self._filters[index], entropy.Parameters(self._steps[index], 0, Channel())
+        )
+
     def _solve(self) -> None:
+        """One kappa for all layers that are left."""
         left = [self._filters[index] for index in self._left]
-        over = self._spent_bits / self._planned_bits if self._planned_bits else 1.0
-        wanted = (self._bits - self._spent_bits) / sum(values.size for values in left) / over
+        weights = sum(values.size for values in left)
+        coder = sum(self._over[i] * self._filters[i].size for i in self._left) / weights
+        rounding = self._spent_bits / self._expected_bits if self._expected_bits else 1.0
+        wanted = (self._bits - self._spent_bits) / weights / coder / rounding
         fitted = entropy.fit_network(
             left, [self._relative[index] for index in self._left], max(wanted, LEAST_BITS)
         )
