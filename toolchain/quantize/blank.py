@@ -12,10 +12,10 @@ from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.schemes import SCHEMES, entropy
 
 
-def blank(method: Method, shape: tuple[int, ...]) -> Recovered:
+def blank(method: Method, shape: tuple[int, ...], seed: int) -> Recovered:
     """As large as any filter [O, H, W, I] by that method; entropy-coded, as small as any.
 
-    All its scales are 1.
+    Its scales are above 1 and, with another seed, others: a file holds what is equal only once.
     """
     weights = np.zeros(shape, np.float32)
     coded: Any = Entropy(np.zeros(shape, np.int8))
@@ -29,7 +29,7 @@ def blank(method: Method, shape: tuple[int, ...]) -> Recovered:
     return Recovered(
         method=method,
         coded=coded,
-        scale=np.ones(shape[0], np.float32),
+        scale=np.random.default_rng(seed).uniform(1, 2, shape[0]).astype(np.float32),
         weights=weights,
         bias=np.zeros(shape[0], np.float32),
         stored_bits=0.0,

@@ -289,7 +289,9 @@ class _Work:
         """What a packed file takes for all but entropy-coded codes, which are zeros here."""
         made = {
             operation.index: blank(
-                self._chosen.methods[operation.index], self._graph.shape(operation.inputs[1])
+                self._chosen.methods[operation.index],
+                self._graph.shape(operation.inputs[1]),
+                operation.index,
             )
             for operation in self._graph.convolutions
         }
