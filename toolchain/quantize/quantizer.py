@@ -223,7 +223,7 @@ class _Work:
     def over_budget(self, found: Quantized) -> float:
         """By which share of it the file is larger than the budget; 0 or less where it is not."""
         budget = self._budget()
-        if budget is None or self._form != "packed":
+        if budget is None or self._form != "packed" or not self._chosen.sharing_budget:
             return 0.0
         return 8 * len(found.model) / (budget * self._parameters) - 1
 
