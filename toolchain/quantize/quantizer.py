@@ -106,10 +106,13 @@ def quantize(
         )
         over = work.over_budget(found)
         if over <= 0:
-            break
+            return found
         _log.info("%.2f %% over the budget: again with coarser steps", 100 * over)
         spare += 1.5 * over
-    return found
+    raise OutOfRange(
+        f"the budget is exceeded by {100 * over:.2g} % after {TRIES} tries",
+        hint=f"Ask for {found.record['bits_per_weight'] + 0.005:.2f}bpw or more.",
+    )
 
 
 class _Work:
@@ -266,7 +269,10 @@ class _Work:
         rest = None
         if sharing_budget:
             bits = self._room_bits(groups, spare) / sum(map(self._weights, sharing_budget))
-            rest = Pace(self._graph, self._sensitivity, bits, stored_bits, sharing_budget)
+            try:
+                rest = Pace(self._graph, self._sensitivity, bits, stored_bits, sharing_budget)
+            except OutOfRange as error:
+                raise self._impossible(f"{bits:.3f} are left for codes, too few") from error
         return Pinned(self._graph, self._sensitivity, own, stored_bits, rest) if own else rest
 
     def _room_bits(self, groups: tuple[GroupPlan, ...], spare: float) -> float:
@@ -278,12 +284,13 @@ class _Work:
         room_bits = budget * self._parameters * (1 - spare) - beside
         if room_bits <= 0:
             what = "all but the codes" if not pinned else "what has bits of its own"
-            raise OutOfRange(
-                f"a budget of {budget:g} bits a weight: {what} takes "
-                f"{beside / self._parameters:.3f} already",
-                hint="Ask for more bits.",
-            )
+            raise self._impossible(f"{what} takes {beside / self._parameters:.3f} already")
         return room_bits
+
+    def _impossible(self, why: str) -> OutOfRange:
+        return OutOfRange(
+            f"a budget of {self._budget():g} bits a weight: {why}", hint="Ask for more bits."
+        )
 
     def _bits_beside_codes(self, groups: tuple[GroupPlan, ...]) -> float:
         """What a packed file takes for all but entropy-coded codes, which are zeros here."""

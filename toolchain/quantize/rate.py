@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.errors import OutOfRange
 from toolchain.quantize.coded import CodedFilter, Entropy, entropy_bits
 from toolchain.quantize.granularity import Channel
 from toolchain.quantize.graph import FloatGraph
@@ -110,9 +111,15 @@ class Pace:
         coder = sum(self._over[i] * self._filters[i].size for i in self._left) / weights
         rounding = self._spent_bits / self._expected_bits if self._expected_bits else 1.0
         wanted = (self._bits - self._spent_bits) / weights / coder / rounding
-        fitted = entropy.fit_network(
-            left, [self._relative[index] for index in self._left], max(wanted, LEAST_BITS)
-        )
+        try:
+            fitted = entropy.fit_network(
+                left, [self._relative[index] for index in self._left], max(wanted, LEAST_BITS)
+            )
+        except OutOfRange:
+            if not self._expected_bits:
+                raise
+            # Those before took too much: the rest is as it was planned, and the whole too large.
+            return
         for index, parameters in zip(self._left, fitted, strict=True):
             self._steps[index] = parameters.step
 
