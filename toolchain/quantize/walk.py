@@ -39,7 +39,7 @@ class Walk:
         pictures: Iterable[NDArray[np.float32]],
     ) -> None:
         self.graph = graph
-        self.replica = Replica(graph, scales)
+        self.replica = Replica(graph)  # what it makes is rounded here
         self._scales = scales
         self._gates = _gates(graph) if scales else {}
         start = graph.inputs[0]
