@@ -35,7 +35,7 @@ from toolchain.tflite.flatbuffer import parse
 if TYPE_CHECKING:
     import torch
 
-SAMPLE: Final = 1 << 19
+SAMPLE: Final = 1 << 20
 """Values of one tensor that one picture adds to its histogram, at most."""
 
 _log = logging.getLogger(__name__)
@@ -176,19 +176,21 @@ class _Gatherer:
     def _add_tensor(
         self, tensor: int, kept: dict[int, torch.Tensor], rng: np.random.Generator
     ) -> None:
-        values = _rows(kept[tensor].detach())
-        gradients = _rows(_gradient(kept[self._felt_at[tensor]]))
-        stride = -(-values.numel() // SAMPLE)
+        values = _flat(kept[tensor].detach())
+        gradients = _flat(_gradient(kept[self._felt_at[tensor]]))
+        # Odd, so that it walks through all channels and all positions: a few cells of a picture
+        # hold most of the weight, and none of them may be passed over.
+        stride = -(-values.numel() // SAMPLE) | 1
         start = int(rng.integers(stride))
         values, gradients = values[start::stride], gradients[start::stride]
         self._counts[tensor] += stride * np.bincount(
-            place(values.numpy()), weights=gradients.numpy().ravel() ** 2, minlength=BINS
+            place(values.numpy()), weights=gradients.numpy() ** 2, minlength=BINS
         )
 
 
-def _rows(value: torch.Tensor) -> torch.Tensor:
-    """[positions, channels]."""
-    return value.permute(0, 2, 3, 1).reshape(-1, value.shape[1])
+def _flat(value: torch.Tensor) -> torch.Tensor:
+    """All values, channels last."""
+    return value.permute(0, 2, 3, 1).reshape(-1)
 
 
 def _gradient(value: torch.Tensor) -> torch.Tensor:
