@@ -165,10 +165,11 @@ def _engine(address: str | None, progress: Any) -> Iterator[Engine]:
 def _drawn(results: Any) -> Any:
     from rich.console import Group
 
-    from toolchain.study.tables import notes, rich_table, tables
+    from toolchain.study.tables import drawn, notes, tables
 
+    where = console.out()
     lines = [console.plain_text(line) for line in notes(results)]
-    return Group(*(rich_table(table) for table in tables(results)), *lines)
+    return Group(*(drawn(table, where) for table in tables(results)), *lines)
 
 
 class _Line:

@@ -69,7 +69,10 @@ class Cluster:
         waiting, seen = set(futures), time.monotonic()
         try:
             while waiting:
-                with contextlib.suppress(TimeoutError, distributed.TimeoutError):
+                with (
+                    self._client.as_current(),
+                    contextlib.suppress(TimeoutError, distributed.TimeoutError),
+                ):
                     distributed.wait(waiting, timeout=POLL_S, return_when="FIRST_COMPLETED")
                 if self._workers():
                     seen = time.monotonic()

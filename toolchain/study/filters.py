@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Final
 
 from targets.progress import SILENT, Progress
@@ -39,9 +40,14 @@ def filters(
     scales = planning.scales_of(groups)
     floors = dict(floors_of(graph, scales))
     methods = methods_of(opened, cell)
-    pace = _pace(opened, cell)
     if cell.recovery == "nearest":
-        return round_to_nearest(graph, methods, statistics, floors, pace)
+        pace = _pace(opened, cell)
+        found = round_to_nearest(graph, methods, statistics, floors, pace)
+        if pace is None:
+            return found
+        # Steps are solved for the entropy; our coder makes a little more or less of it.
+        again = _pace(opened, cell, cell.bits / (_coded_bits(found) / cell.bits))
+        return round_to_nearest(graph, methods, statistics, floors, again)
     return recover(
         graph,
         scales,
@@ -49,7 +55,7 @@ def filters(
         methods,
         floors,
         sensitivity=opened.sensitivity,
-        pace=pace,
+        pace=_pace(opened, cell),
         settings=Settings(),
         progress=progress,
     )
@@ -74,8 +80,14 @@ def _method(cell: Cell) -> Method:
     return Method(cell.scheme, round(cell.bits), reach, cell.search)
 
 
-def _pace(opened: Opened, cell: Cell) -> Pace | None:
+def _pace(opened: Opened, cell: Cell, bits: float | None = None) -> Pace | None:
     """Steps of entropy-coded channels, by sensitivity, for `cell.bits` stored bits a weight."""
     if cell.scheme != "entropy" or not isinstance(cell.reach, Channel):
         return None
-    return Pace(opened.graph, opened.sensitivity, cell.bits, coded_bits)
+    return Pace(opened.graph, opened.sensitivity, bits or cell.bits, coded_bits)
+
+
+def _coded_bits(found: Mapping[int, Recovered]) -> float:
+    """Stored bits of a code, on average."""
+    coded = [one.coded for one in found.values() if one.coded is not None]
+    return sum(coded_bits(one) for one in coded) / sum(one.weights.size for one in found.values())

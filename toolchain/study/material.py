@@ -102,8 +102,8 @@ def _check(material: Material) -> None:
     """This process works on the very things that the study was started with."""
     if material.code_sha256 != identity.code_sha256():
         raise DataError(
-            "this process runs another version of halfbyte than the study",
-            hint="Install the same version on every worker, and start the workers again.",
+            "this process runs another version of halfbyte, or of Python, than the study",
+            hint="Install the same on every worker, and start the workers again.",
         )
     made = material.float_model
     files = [(made.tflite, made.tflite_sha256)]

@@ -62,7 +62,8 @@ class Results:
     @property
     def made_only(self) -> tuple[State, ...]:
         """Cells that ended with the proxy."""
-        return tuple(s for s in self.states if s.screened is None and s.made is not None)
+        ran = (*self.finals, *self.screened_only)
+        return tuple(s for s in self.states if s.made is not None and s not in ran)
 
     @property
     def refused(self) -> tuple[State, ...]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table as Grid
+from rich.text import Text
 
 from toolchain.report import text
 from toolchain.study.folder import State
@@ -64,18 +69,22 @@ def notes(results: Results) -> list[str]:
     ]
 
 
-def rich_table(table: Table) -> Any:
-    """For the terminal."""
-    from rich import box
-    from rich.table import Table as Drawn
-    from rich.text import Text
-
-    drawn = Drawn(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", pad_edge=False)
+def drawn(table: Table, console: Console) -> RenderableType:
+    """For a terminal: as a table, or where it is too narrow for that row by row."""
+    grid = Grid(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", pad_edge=False)
     for place, name in enumerate(table.header):
-        drawn.add_column(name, justify="right" if place else "left", overflow="fold")
+        grid.add_column(name, justify="right" if place else "left", no_wrap=True)
     for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    return drawn
+        grid.add_row(*(Text(cell) for cell in row))
+    unlimited = console.options.update(width=10_000)
+    if Measurement.get(console, unlimited, grid).maximum <= console.width:
+        return grid
+    lines = [Text(f"\n{table.title}", "italic")]
+    for name, *cells in table.rows:
+        pairs = zip(table.header[1:], cells, strict=True)
+        lines.append(Text(name, "bold"))
+        lines.append(Text("; ".join(f"{what} {value}" for what, value in pairs)))
+    return Group(*lines)
 
 
 def markdown(results: Results) -> str:
@@ -162,7 +171,8 @@ def _size(made: Made | None) -> Iterator[str]:
     file_bits = None if made is None else made.file_bits_per_weight
     for value in (bits, file_bits):
         yield text.number(value, 2)
-        yield " / ".join(_times(saved(value, against)) for against in (FP16_BITS, FP32_BITS))
+        ratios = (saved(value, against) for against in (FP16_BITS, FP32_BITS))
+        yield text.UNKNOWN if value is None else " / ".join(_times(ratio) for ratio in ratios)
 
 
 def _times(ratio: float | None) -> str:
