@@ -26,7 +26,7 @@ from toolchain.quantize.pinned import Pinned
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
 from toolchain.quantize.planfile import PlanFile
 from toolchain.quantize.rate import Pace, Pacing
-from toolchain.quantize.recipe import Recipe
+from toolchain.quantize.recipe import W4C_A8, Recipe
 from toolchain.quantize.record import describe
 from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.recovery import Settings, floors_of, recover
@@ -64,8 +64,10 @@ class Options:
     plan: PlanFile | None = None
 
     def form_of(self, recipe: Recipe) -> Form:
-        """What is written."""
-        return self.form or ("packed" if recipe.is_packed else "plain")
+        """What is written.  Filters of 8 bits beside int8 activations are stored as they are."""
+        if not recipe.is_packed:
+            return "plain"
+        return self.form or "packed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,7 +315,7 @@ class _Work:
 def _check(recipe: Recipe, options: Options) -> None:
     if recipe.is_float:
         raise RecipeError("float32 quantizes nothing", hint="Use w8c-a8 or w4e-a8.")
-    if options.form == "int4" and (recipe.weight_bits, recipe.granularity) != (4, "c"):
+    if options.form == "int4" and recipe != W4C_A8:
         raise RecipeError(
             f"{recipe} cannot be written as INT4 tensors",
             hint="INT4 holds one scale a channel: use w4c-a8, or the packed format.",
