@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targets.progress import SILENT, Progress
+from toolchain.errors import DataError, NotFinite
 from toolchain.quantize import moments, rounding
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.methods import Method
@@ -70,9 +71,12 @@ def recover(
     scales: of int8 activations; {} for float ones.  pictures: float32 [1, h, w, 3], letterboxed;
     those of `sensitivity`, in its order, where that is given.  floors: smallest scale of each
     channel that its int32 bias allows, [O].  pace: keeps entropy-coded layers to a number of bits.
+    Raises DataError (pictures of another size or number), NotFinite (a picture, or a layer whose
+    inputs are beyond half precision), UnsupportedModel.
     """
     import torch
 
+    _check(graph, pictures, sensitivity)
     settings = settings or Settings()
     # Processors with bfloat16 multiply twice as fast; sums stay float32.
     torch.set_float32_matmul_precision("medium")
@@ -93,6 +97,11 @@ def recover(
                     patches=settings.patches,
                     rng=rng,
                 )
+                if not torch.isfinite(seen.covariance).all():
+                    raise NotFinite(
+                        f"layer {names[operation.index]}: its inputs are beyond half precision",
+                        hint="Quantize without recovery: `--recovery none`.",
+                    )
                 enough = False
                 while not enough:
                     steps = None if paced is None else paced.steps(operation.index)
@@ -107,6 +116,27 @@ def recover(
                 task.advance()
             walk.pass_by(operation)
     return found
+
+
+def _check(
+    graph: FloatGraph, pictures: Sequence[NDArray[np.float32]], sensitivity: Sensitivity | None
+) -> None:
+    wanted = (1, *graph.imgsz, 3)
+    for number, picture in enumerate(pictures):
+        if picture.shape != wanted:
+            raise DataError(
+                f"calibration picture {number} has shape {list(picture.shape)}",
+                hint=f"The model takes {list(wanted)}.",
+            )
+        if not np.isfinite(picture).all():
+            raise NotFinite(
+                f"calibration picture {number} holds NaN or infinity", hint="Leave it out."
+            )
+    if sensitivity is not None and len(pictures) != len(sensitivity.images):
+        raise DataError(
+            f"{len(pictures)} pictures, and a sensitivity of {len(sensitivity.images)}",
+            hint="Give the pictures that the sensitivity was measured on.",
+        )
 
 
 def _layer(
