@@ -127,9 +127,10 @@ def _group(
 ) -> GroupPlan:
     if group.fixed is not None:
         return GroupPlan(group, group.fixed, (), None)
-    readers = tuple(
-        _reader(graph, tensor, frozenset() if weighed else logits) for tensor in group.sources
-    )
+    if not logits.isdisjoint(group.sources):
+        # A gradient is blind to what clipping does to scores that are far below any threshold.
+        weighed = None
+    readers = tuple(_reader(graph, tensor, logits) for tensor in group.sources)
     seen = [
         _seen(graph, tensor, statistics[tensor], None if weighed is None else weighed[tensor], r)
         for tensor, r in zip(group.sources, readers, strict=True)

@@ -184,18 +184,32 @@ class _Work:
         statistics = planning.channel_means(self._graph, self._calibration)
         pace = self._pace(groups, spare)
         settings = self._options.recovery
+        methods = self._chosen.methods
         if settings is None or not pictures:
-            return round_to_nearest(self._graph, self._chosen.methods, statistics, floors, pace)
-        return recover(
-            self._graph,
-            scales,
-            pictures,
-            self._chosen.methods,
-            floors,
-            sensitivity=self._sensitivity,
-            pace=pace,
-            settings=settings,
-            progress=progress,
+            made = round_to_nearest(self._graph, methods, statistics, floors, pace)
+        else:
+            made = recover(
+                self._graph,
+                scales,
+                pictures,
+                methods,
+                floors,
+                sensitivity=self._sensitivity,
+                pace=pace,
+                settings=settings,
+                progress=progress,
+            )
+        return {index: self._as_filed(index, one) for index, one in made.items()}
+
+    def _as_filed(self, index: int, made: Recovered) -> Recovered:
+        """Filters of float outputs stay exact: few bits would cost more there than they save."""
+        if index not in self._chosen.islands:
+            return made
+        operation = self._graph.operations[index]
+        return dataclasses.replace(
+            made,
+            weights=self._graph.constant(operation.inputs[1]).astype(np.float32),
+            bias=self._graph.bias(operation),
         )
 
     def written(
@@ -251,10 +265,12 @@ class _Work:
         scales: dict[int, NDArray[np.float32]] = {}
         for layer in plan.layers:
             tensor, made = written.filters[layer.operation.index], layer.made
+            if layer.is_island:
+                continue
             assert made.coded is not None
             assert made.scale is not None
             filters[tensor] = made.coded
-            if layer.is_island or not plan.groups:
+            if not plan.groups:
                 scales[tensor] = made.scale
         return packed.pack(model, filters, scales)
 

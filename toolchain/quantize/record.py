@@ -108,8 +108,10 @@ def _file_bits(plan: LayerPlan, form: str, *, is_int8: bool) -> float | None:
     coded = plan.made.coded
     if coded is None:
         return None
+    if plan.is_island:
+        return 32.0
     if form == "packed":
         return stored_bits(coded) / plan.made.weights.size
-    if plan.is_island or not is_int8:
+    if not is_int8:
         return 32.0
     return 4.0 if form == "int4" and isinstance(coded, Nibbles) else 8.0
