@@ -1,4 +1,4 @@
-"""One filter through each scheme as layers go through it: with its bias, mean and smallest scale."""
+"""One filter through each scheme as layers go through it, with bias, mean and smallest scale."""
 
 from __future__ import annotations
 

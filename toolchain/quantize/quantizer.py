@@ -331,7 +331,7 @@ class _Work:
 def _check(recipe: Recipe, options: Options) -> None:
     if recipe.is_float:
         raise RecipeError("float32 quantizes nothing", hint="Use w8c-a8 or w4e-a8.")
-    if options.form == "int4" and recipe != W4C_A8:
+    if options.form_of(recipe) == "int4" and recipe != W4C_A8:
         raise RecipeError(
             f"{recipe} cannot be written as INT4 tensors",
             hint="INT4 holds one scale a channel: use w4c-a8, or the packed format.",
