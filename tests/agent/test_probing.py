@@ -28,7 +28,8 @@ def test_a_sample_is_every_step_th_value_and_no_more_than_asked(values, most):
 )  # fmt: skip
 def test_all_channels_have_their_turn(height, width, channels, most):
     values = np.broadcast_to(np.arange(channels, dtype=np.int16), (1, height, width, channels))
-    assert set(sampled(values, most)[1].tolist()) == set(range(channels))
+    chosen = sampled(values, most)[1]
+    assert len(np.unique(chosen)) == min(len(chosen), channels)
 
 
 @given(st.sampled_from(DTYPES), st.integers(0, 300), st.integers(1, 9))
