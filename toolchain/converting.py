@@ -10,7 +10,8 @@ from targets.progress import SILENT, Progress
 from toolchain import making as steps
 
 if TYPE_CHECKING:
-    from toolchain.convert import Agreement
+    from toolchain.convert import Agreement, FloatModel
+    from toolchain.foretelling import Foretold
     from toolchain.making import Pictures
     from toolchain.quantize import Options, Recipe
 
@@ -23,6 +24,7 @@ class Making:
 
     recipes: beside the float model.  imgsz: (height, width).  names: a file of labels.
     options: of the quantizer; None for its defaults.  plan: the file that `options.plan` is of.
+    max_ap_drop: in points; the one entropy-coded recipe's budget is then searched for.
     """
 
     weights: str
@@ -32,6 +34,7 @@ class Making:
     names: Path | None = None
     options: Options | None = None
     plan: Path | None = None
+    max_ap_drop: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,11 @@ class ModelFile:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What `convert` made.  agreement: of the float model with torch, on real pictures."""
+    """What `convert` made.
+
+    agreement: of the float model with torch, on real pictures.  foretold: how the budget was found
+    where a largest loss was asked for.
+    """
 
     weights: str
     family: str
@@ -66,22 +73,18 @@ class Converted:
     agreement: Agreement
     onnx: Path
     models: tuple[ModelFile, ...]
+    foretold: Foretold | None = None
 
 
 def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Converted:
     """Weights -> the float model and one of each recipe, in `out`.
 
-    Raises the errors of `toolchain.making`.
+    Raises the errors of `toolchain.making` and `toolchain.foretelling`.
     """
     source = steps.read_weights(making.weights, names=making.names, progress=progress)
     made = steps.make_float(source, making.imgsz, progress=progress)
     agreement = steps.check_float(source, made, making.calibration, progress=progress)
-    models = [
-        steps.make_quantized(
-            source, made, making.calibration, recipe, making.options, progress=progress
-        )
-        for recipe in making.recipes
-    ]
+    models, foretold = _quantized(making, source, made, progress)
     stem = f"{source.name}-{making.imgsz[0]}x{making.imgsz[1]}"
     # A planned model has a name of its own: the one that the plan was taken from stays.
     planned = "-plan" if making.plan else ""
@@ -103,7 +106,33 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
                 for model in models
             ),
         ),
+        foretold=foretold,
     )
+
+
+def _quantized(
+    making: Making, source: steps.Source, made: FloatModel, progress: Progress
+) -> tuple[list[steps.Made], Foretold | None]:
+    if making.max_ap_drop is None:
+        return [
+            steps.make_quantized(
+                source, made, making.calibration, recipe, making.options, progress=progress
+            )
+            for recipe in making.recipes
+        ], None
+    from toolchain import foretelling
+
+    [recipe] = making.recipes
+    model, foretold = foretelling.smallest(
+        source,
+        made,
+        making.calibration,
+        recipe,
+        making.max_ap_drop,
+        making.options,
+        progress=progress,
+    )
+    return [model], foretold
 
 
 def _placed_float(path: Path, to: Path) -> ModelFile:

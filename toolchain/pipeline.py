@@ -15,6 +15,7 @@ from toolchain.converting import FLOAT, Converted, Making, ModelFile, convert
 
 if TYPE_CHECKING:
     from toolchain.evaluate.truth import Dataset
+    from toolchain.foretelling import Foretold
     from toolchain.measuring import Measuring, Trust
     from toolchain.report.figures import Report
     from toolchain.subject import Subject
@@ -60,12 +61,16 @@ class Deployed:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A run folder and the report made from it; faults: of runs that ended early."""
+    """A run folder and the report made from it.
+
+    faults: of runs that ended early.  foretold: how `Making.max_ap_drop` found its model.
+    """
 
     folder: Path
     report: Report
     files: tuple[Path, ...]
     faults: tuple[HalfbyteError, ...] = ()
+    foretold: Foretold | None = None
 
 
 def inspect(path: Path) -> Inspected:
@@ -103,9 +108,10 @@ def run(
         )
         for model in made.models
     ]
-    return measure(
+    measured = measure(
         subjects, targets, dataset, measuring, out, command=command, trust=trust, progress=progress
     )
+    return dataclasses.replace(measured, foretold=made.foretold)
 
 
 def measure(

@@ -11,11 +11,9 @@ from toolchain.cli import console
 from toolchain.cli.options import (
     command_line,
     json_option,
-    quantizer_options_of,
-    quantizing_options,
-    recipes_of,
     weights_option,
 )
+from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
 
 
 @click.command()
@@ -81,6 +79,7 @@ def demo(
             recipes=recipes_of(asked),
             options=quantizer_options_of(asked),
             plan=asked["plan_file"],
+            max_ap_drop=asked["max_ap_drop"],
             imgsz=(640, 640),
             calibration=making.find_calibration(calibration),
         ),

@@ -13,11 +13,9 @@ from toolchain.cli.options import (
     imgsz_option,
     json_option,
     names_option,
-    quantizer_options_of,
-    quantizing_options,
-    recipes_of,
     weights_option,
 )
+from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
 
 
 @click.command()
@@ -68,6 +66,7 @@ def convert(
             recipes=recipes_of(asked),
             options=quantizer_options_of(asked),
             plan=asked["plan_file"],
+            max_ap_drop=asked["max_ap_drop"],
             imgsz=size,
             calibration=making.find_calibration(calibration, limit=calibration_limit),
             names=names,
@@ -106,8 +105,23 @@ def _converted(result: Any) -> Any:
             f"float model against torch on {agreement.images} pictures: at most "
             f"{agreement.max_abs:.2g}, {agreement.mean_abs:.2g} on average"
         ),
+        *foretold_lines(result.foretold),
     ]
     return Group(*(console.plain_text(line) for line in lines), table)
+
+
+def foretold_lines(foretold: Any) -> list[str]:
+    """How --max-ap-drop found its model; nothing where it was not asked for."""
+    if foretold is None:
+        return []
+    lines = [f"foretold on {foretold.pictures} pictures kept back, {foretold.boxes} boxes there:"]
+    for one in foretold.tries:
+        words = one.problem
+        if one.agreement is not None:
+            words = f"agreement {one.agreement:.1f}, likely to lose at most "
+            words += f"{one.foretold_points:.2f} points"
+        lines.append(f"  {one.budget:g} bits per weight: {words}")
+    return [*lines, f"  taken: {foretold.budget:g}; the loss on labels is for `run` to measure"]
 
 
 @click.command()

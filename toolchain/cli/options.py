@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from targets.target import Target
     from toolchain.evaluate.truth import Dataset
     from toolchain.measuring import Measuring
-    from toolchain.quantize import Form, Options, Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,91 +31,6 @@ imgsz_option = click.option(
     multiple=True,
     help="Size of the network input: one number, or HEIGHT WIDTH; multiples of 32.  [default: 640]",
 )
-
-_quantizing: list[Callable[[Any], Any]] = [
-    click.option(
-        "--bits",
-        type=click.Choice(["2", "3", "4", "5", "6", "7", "8"]),
-        multiple=True,
-        help="Bits per weight; several make several models.  [default: 4 8]",
-    ),
-    click.option(
-        "--recipe",
-        "recipe_names",
-        multiple=True,
-        metavar="NAME",
-        help="Instead of --bits: w8c-a8, w4e-a8, w4g64-a8, w4k-a8, w4c-a8, w4e, ...  "
-        "Several make several models.",
-    ),
-    click.option(
-        "--format",
-        "form",
-        type=click.Choice(["packed", "int4", "int8"]),
-        help="How few-bit weights are stored: packed, INT4 tensors, or expanded.  "
-        "[default: packed below 8 bits]",
-    ),
-    click.option(
-        "--budget",
-        metavar="SIZE",
-        help="Size of an entropy-coded model: 4.08bpw (bits per weight, whole file) or 18MB.",
-    ),
-    click.option(
-        "--plan",
-        "plan_file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Instead of --bits, --recipe and --budget: each layer as this .plan.toml says, which "
-        "lies beside every model that was made and may be edited.",
-    ),
-    click.option(
-        "--recovery",
-        type=click.Choice(["none", "default", "best"]),
-        default="default",
-        show_default=True,
-        help="How weights are rounded: to nearest (quick), or by second order on some or more "
-        "pictures.",
-    ),
-]
-
-
-def quantizing_options(function: F) -> F:
-    """Which models to make, and how: bits, recipes or a plan, format, budget, recovery."""
-    for option in reversed(_quantizing):
-        function = option(function)
-    return function
-
-
-def recipes_of(asked: dict[str, Any]) -> tuple[Recipe, ...]:
-    """The recipes that --bits, --recipe or --plan name, widest first.  Raises RecipeError."""
-    from toolchain.quantize import W4C_A8, for_bits, parse, planfile
-
-    if asked["bits"] and asked["recipe_names"]:
-        raise click.UsageError("give --bits or --recipe, not both")
-    if asked["plan_file"]:
-        for name, key in (("--bits", "bits"), ("--recipe", "recipe_names"), ("--budget", "budget")):
-            if asked[key]:
-                raise click.UsageError(f"give --plan or {name}, not both: a plan says it all")
-        return (planfile.read(asked["plan_file"]).recipe,)
-    if asked["recipe_names"]:
-        return tuple(dict.fromkeys(parse(name) for name in asked["recipe_names"]))
-    widths = sorted({int(bits) for bits in asked["bits"] or ("4", "8")}, reverse=True)
-    as_int4 = asked["form"] == "int4"
-    return tuple(W4C_A8 if as_int4 and bits == 4 else for_bits(bits) for bits in widths)
-
-
-def quantizer_options_of(asked: dict[str, Any]) -> Options:
-    """How to quantize.  Raises RecipeError."""
-    from toolchain.quantize import Options, budget, planfile
-    from toolchain.quantize.recovery import BEST, Settings
-
-    forms: dict[str, Form] = {"packed": "packed", "int4": "int4", "int8": "plain"}
-    recovery = {"none": None, "default": Settings(), "best": BEST}[asked["recovery"]]
-    return Options(
-        form=forms[asked["form"]] if asked["form"] else None,
-        budget=budget.parse(asked["budget"]) if asked["budget"] else None,
-        recovery=recovery,
-        plan=planfile.read(asked["plan_file"]) if asked["plan_file"] else None,
-    )
-
 
 names_option = click.option(
     "--names",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from toolchain.cli import console
+from toolchain.cli.make import foretold_lines
 from toolchain.cli.options import (
     accept_new_option,
     again_option,
@@ -21,13 +22,11 @@ from toolchain.cli.options import (
     measuring_options,
     names_option,
     out_option,
-    quantizer_options_of,
-    quantizing_options,
-    recipes_of,
     targets_of,
     targets_option,
     weights_option,
 )
+from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
 
 
 @click.command()
@@ -87,6 +86,7 @@ def run(
             recipes=recipes_of(asked),
             options=quantizer_options_of(asked),
             plan=asked["plan_file"],
+            max_ap_drop=asked["max_ap_drop"],
             imgsz=size,
             calibration=making.find_calibration(calibration, limit=calibration_limit),
             names=names,
@@ -99,5 +99,7 @@ def run(
         trust=trust(accept_new=accept_new),
         progress=console.progress(),
     )
+    for line in [] if as_json else foretold_lines(measured.foretold):
+        console.note(line)
     console.show_report(measured, as_json=as_json)
     pipeline.check_measured(measured)
