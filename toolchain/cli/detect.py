@@ -67,6 +67,9 @@ def detect(
 
     if model is not None and imgsz:
         raise click.UsageError("--imgsz is for --weights: a --model has the size it was made for")
+    given = click.get_current_context().get_parameter_source("weights")
+    if model is not None and given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("give --model or --weights, not both")
     bar = console.progress()
     labels = None if names is None else making.read_labels(names)
     if model is None:
