@@ -88,12 +88,21 @@ def test_an_empty_calibration_folder_is_named_with_what_to_put_there(tmp_path: P
     assert "32 to 128 typical pictures" in done.stderr
 
 
-def test_a_size_given_with_a_model_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--imgsz", "320", "--imgsz is for --weights"),
+        ("--weights", "yolov5s-seg", "give --model or --weights, not both"),
+    ],
+)
+def test_what_a_model_decides_itself_is_refused_beside_it(
+    tmp_path: Path, option: str, value: str, words: str
+) -> None:
     for name in ("m.tflite", "p.jpg"):
         (tmp_path / name).write_bytes(b"")
-    done = halfbyte("detect", "p.jpg", "--model", "m.tflite", "--imgsz", "320", cwd=tmp_path)
+    done = halfbyte("detect", "p.jpg", "--model", "m.tflite", option, value, cwd=tmp_path)
     assert done.returncode == 2
-    assert "--imgsz is for --weights" in done.stderr
+    assert words in done.stderr
 
 
 def test_doctor_finds_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
