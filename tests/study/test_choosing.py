@@ -31,7 +31,7 @@ points = st.lists(
 )
 
 
-def beats(one: Candidate, other: Candidate) -> bool:
+def beats(one: Candidate[int], other: Candidate[int]) -> bool:
     better = (one.bits, one.cost) != (other.bits, other.cost)
     return (
         one.family == other.family and one.bits <= other.bits and one.cost <= other.cost and better
@@ -40,7 +40,7 @@ def beats(one: Candidate, other: Candidate) -> bool:
 
 @given(points)
 def test_nobody_of_the_same_rank_beats_another_and_somebody_of_the_rank_before_does(
-    candidates: list[Candidate],
+    candidates: list[Candidate[int]],
 ) -> None:
     ranked = list(zip(ranks(candidates), candidates, strict=True))
     for rank, one in ranked:
@@ -51,7 +51,7 @@ def test_nobody_of_the_same_rank_beats_another_and_somebody_of_the_rank_before_d
 
 @given(points, st.integers(0, 20))
 def test_only_free_ones_are_chosen_and_the_lowest_ranks_first(
-    candidates: list[Candidate], count: int
+    candidates: list[Candidate[int]], count: int
 ) -> None:
     chosen = best(candidates, count)
     free = [candidate for candidate in candidates if candidate.free]
@@ -103,6 +103,7 @@ def test_the_time_left_follows_what_has_been_seen() -> None:
     assert seen.seconds([Job(second)]) == pytest.approx(10 * remaining.SECOND_ORDER)
     seen.add(Done(Job(second), make_seconds=100.0))
     assert seen.seconds([Job(second), job]) == pytest.approx(114)
+    assert seen.seconds([job], made=[job]) == pytest.approx(14 + 4)
 
 
 @pytest.mark.parametrize(

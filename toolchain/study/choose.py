@@ -7,24 +7,27 @@ both; rank 1 what remains so once these are taken out; and so on.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+N = TypeVar("N")
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
+class Candidate(Generic[N]):
     """bits: a weight.  cost: what is lost, in any unit.  family: compared only with its own.
 
     free: whether it may be chosen; the others only stand for what is known already.
     """
 
-    name: Hashable
+    name: N
     bits: float
     cost: float
     family: str = ""
     free: bool = True
 
 
-def best(candidates: Sequence[Candidate], count: int) -> list[Hashable]:
+def best(candidates: Sequence[Candidate[N]], count: int) -> list[N]:
     """The names of `count` free candidates at most, of the lowest ranks; of equals the first."""
     ranked = sorted(
         (rank, place) for place, rank in enumerate(ranks(candidates)) if candidates[place].free
@@ -32,7 +35,7 @@ def best(candidates: Sequence[Candidate], count: int) -> list[Hashable]:
     return [candidates[place].name for _, place in ranked[:count]]
 
 
-def ranks(candidates: Sequence[Candidate]) -> list[int]:
+def ranks(candidates: Sequence[Candidate[N]]) -> list[int]:
     """Of each candidate, in order."""
     found = [-1] * len(candidates)
     left, rank = set(range(len(candidates))), 0
@@ -49,7 +52,7 @@ def ranks(candidates: Sequence[Candidate]) -> list[int]:
     return found
 
 
-def _beats(one: Candidate, other: Candidate) -> bool:
+def _beats(one: Candidate[N], other: Candidate[N]) -> bool:
     if one.family != other.family or one.bits > other.bits or one.cost > other.cost:
         return False
     return one.bits < other.bits or one.cost < other.cost

@@ -107,7 +107,9 @@ class _Study:
             if state.refused or (state.final if always else state.made) is not None:
                 continue
             jobs.append(Job(state.cell, self._all if always else frozenset()))
-        self._work("cells", jobs)
+        free = [cell for cell in self._grid.cells if cell not in self._grid.always]
+        later = [Job(cell, self._some) for cell in free[: self._grid.by_proxy]]
+        self._work("cells", jobs, [*later, *self._last(free)])
 
     def screen(self) -> None:
         """The best by the proxy, on some images."""
@@ -130,6 +132,7 @@ class _Study:
                 for state in self._states.values()
                 if state.cell in chosen and not self._is_screened(state)
             ],
+            self._last(chosen),
         )
 
     def finals(self) -> None:
@@ -168,7 +171,11 @@ class _Study:
             states=tuple(self._states[cell] for cell in self._grid.cells),
         )
 
-    def _work(self, label: str, jobs: Sequence[Job]) -> None:
+    def _last(self, cells: Sequence[Cell]) -> list[Job]:
+        return [Job(cell, self._all) for cell in cells[: self._grid.finalists]]
+
+    def _work(self, label: str, jobs: Sequence[Job], later: Sequence[Job] = ()) -> None:
+        """later: what will have to be done after these, more or less."""
         if not jobs:
             return
         left = list(jobs)
@@ -177,7 +184,7 @@ class _Study:
                 self._keep(done)
                 self._remaining.add(done)
                 left.remove(done.job)
-                seconds = self._remaining.seconds(left)
+                seconds = self._remaining.seconds(left, later)
                 if seconds is not None:
                     seconds /= self._engine.width
                 name = "" if done.job.cell is None else done.job.cell.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from toolchain.study.work import Done, Job
@@ -26,17 +26,20 @@ class Remaining:
         if done.records:
             self._seen[running].append(done.run_seconds / len(done.records))
 
-    def seconds(self, jobs: Iterable[Job]) -> float | None:
-        """Of all these one after the other; None where nothing like them has been seen."""
-        total = 0.0
-        for job in jobs:
-            making, running = _kinds(job)
-            one = self._making(making) if job.cell is not None else 0.0
-            each = self._mean([running, ("run", "float"), ("run", "int8")]) if job.images else 0.0
-            if one is None or each is None:
-                return None
-            total += one + each * len(job.images)
-        return total
+    def seconds(self, jobs: Sequence[Job], made: Sequence[Job] = ()) -> float | None:
+        """Of all these one after the other; None where nothing like them has been seen.
+
+        made: more jobs, whose models will be there.
+        """
+        parts = [self._making(_kinds(job)[0]) for job in jobs if job.cell is not None]
+        parts += [self._running(job) for job in (*jobs, *made) if job.images]
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
+
+    def _running(self, job: Job) -> float | None:
+        own = _kinds(job)[1]
+        each = self._mean([own, ("run", "float"), ("run", "int8")])
+        return None if each is None else each * len(job.images)
 
     def _making(self, kind: tuple[str, str]) -> float | None:
         own = self._mean([kind])
