@@ -9,13 +9,13 @@ from typing import Final
 from markupsafe import Markup
 
 from toolchain.quantize.layertable import LayerRow, LayerTable
-from toolchain.report import svg
+from toolchain.report import svg, text
 from toolchain.report.svg import number as n
 
 WIDTH: Final = 960
 HEIGHT: Final = 430
 _LEFT, _RIGHT = 50, 16
-_TOP, _MIDDLE, _LOWER, _BOTTOM = 62, 262, 296, 392
+_TOP, _MIDDLE, _LOWER, _BOTTOM = 68, 264, 302, 396
 _SHARES: Final = (0.001, 0.01, 0.03)
 """Of all weights: where the shades of bars change."""
 
@@ -43,7 +43,9 @@ def chart(table: LayerTable) -> Markup:
     parts = [_STYLE, _title(table), _legend(), _bits_grid(ys)]
     parts += [_bar(place, row, xs, ys) for place, row in enumerate(rows)]
     parts += [_mean(rows, ys), _layer_numbers(xs), _sensitivities(rows, xs)]
-    return svg.chart(HEIGHT, parts, f"Bits of each layer of {table.source}", width=WIDTH)
+    return svg.chart(
+        HEIGHT, parts, text.clean(f"Bits of each layer of {table.source}"), width=WIDTH
+    )
 
 
 def _title(table: LayerTable) -> Markup:
@@ -81,7 +83,7 @@ def _bar(place: int, row: LayerRow, xs: svg.Scale, ys: svg.Scale) -> Markup:
     shade = sum((row.weight_share or 0) >= share for share in _SHARES)
     bar = svg.rectangle(f"w{shade}", left, top, right - left, _MIDDLE - top)
     mark = svg.circle("s2", (left + right) / 2, top - 6, 3.5) if row.float_output else Markup("")
-    title = f"{row.layer}: {row.scheme}, {bits:.2f} bits"
+    title = text.clean(f"{row.layer}: {row.scheme}, {bits:.2f} bits")
     return Markup("<g><title>{}</title>{}{}</g>").format(title, bar, mark)
 
 
