@@ -45,7 +45,7 @@ def _head(table: LayerTable) -> str:
     if table.budget is not None:
         lines += [
             "# Bits per weight of the whole file: used where an entropy-coded layer has no bits.",
-            f"budget = {table.budget:.4f}",
+            f"budget = {table.budget:.6g}",
         ]
     lines.append(f"float_boxes = {_flag(table.float_boxes)}")
     return "\n".join(lines) + "\n"
