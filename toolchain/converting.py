@@ -11,8 +11,8 @@ from toolchain import making as steps
 
 if TYPE_CHECKING:
     from toolchain.convert import Agreement, FloatModel
-    from toolchain.foretelling import Foretold
     from toolchain.making import Pictures
+    from toolchain.predicting import Prediction
     from toolchain.quantize import Options, Recipe
 
 FLOAT: Final = "float32"
@@ -59,7 +59,7 @@ class ModelFile:
 class Converted:
     """What `convert` made.
 
-    agreement: of the float model with torch, on real pictures.  foretold: how the budget was found
+    agreement: of the float model with torch, on real pictures.  predicted: how the budget was found
     where a largest loss was asked for.
     """
 
@@ -73,18 +73,18 @@ class Converted:
     agreement: Agreement
     onnx: Path
     models: tuple[ModelFile, ...]
-    foretold: Foretold | None = None
+    predicted: Prediction | None = None
 
 
 def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Converted:
     """Weights -> the float model and one of each recipe, in `out`.
 
-    Raises the errors of `toolchain.making` and `toolchain.foretelling`.
+    Raises the errors of `toolchain.making` and `toolchain.predicting`.
     """
     source = steps.read_weights(making.weights, names=making.names, progress=progress)
     made = steps.make_float(source, making.imgsz, progress=progress)
     agreement = steps.check_float(source, made, making.calibration, progress=progress)
-    models, foretold = _quantized(making, source, made, progress)
+    models, predicted = _quantized(making, source, made, progress)
     stem = f"{source.name}-{making.imgsz[0]}x{making.imgsz[1]}"
     # A planned model has a name of its own: the one that the plan was taken from stays.
     planned = "-plan" if making.plan else ""
@@ -106,13 +106,13 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
                 for model in models
             ),
         ),
-        foretold=foretold,
+        predicted=predicted,
     )
 
 
 def _quantized(
     making: Making, source: steps.Source, made: FloatModel, progress: Progress
-) -> tuple[list[steps.Made], Foretold | None]:
+) -> tuple[list[steps.Made], Prediction | None]:
     if making.max_ap_drop is None:
         return [
             steps.make_quantized(
@@ -120,10 +120,10 @@ def _quantized(
             )
             for recipe in making.recipes
         ], None
-    from toolchain import foretelling
+    from toolchain import predicting
 
     [recipe] = making.recipes
-    model, foretold = foretelling.smallest(
+    model, predicted = predicting.smallest(
         source,
         made,
         making.calibration,
@@ -132,7 +132,7 @@ def _quantized(
         making.options,
         progress=progress,
     )
-    return [model], foretold
+    return [model], predicted
 
 
 def _placed_float(path: Path, to: Path) -> ModelFile:

@@ -15,8 +15,8 @@ from toolchain.converting import FLOAT, Converted, Making, ModelFile, convert
 
 if TYPE_CHECKING:
     from toolchain.evaluate.truth import Dataset
-    from toolchain.foretelling import Foretold
     from toolchain.measuring import Measuring, Trust
+    from toolchain.predicting import Prediction
     from toolchain.report.figures import Report
     from toolchain.subject import Subject
     from toolchain.tflite.facts import ModelFacts
@@ -63,14 +63,14 @@ class Deployed:
 class Measured:
     """A run folder and the report made from it.
 
-    faults: of runs that ended early.  foretold: how `Making.max_ap_drop` found its model.
+    faults: of runs that ended early.  predicted: how `Making.max_ap_drop` found its model.
     """
 
     folder: Path
     report: Report
     files: tuple[Path, ...]
     faults: tuple[HalfbyteError, ...] = ()
-    foretold: Foretold | None = None
+    predicted: Prediction | None = None
 
 
 def inspect(path: Path) -> Inspected:
@@ -111,7 +111,7 @@ def run(
     measured = measure(
         subjects, targets, dataset, measuring, out, command=command, trust=trust, progress=progress
     )
-    return dataclasses.replace(measured, foretold=made.foretold)
+    return dataclasses.replace(measured, predicted=made.predicted)
 
 
 def measure(

@@ -105,23 +105,25 @@ def _converted(result: Any) -> Any:
             f"float model against torch on {agreement.images} pictures: at most "
             f"{agreement.max_abs:.2g}, {agreement.mean_abs:.2g} on average"
         ),
-        *foretold_lines(result.foretold),
+        *predicted_lines(result.predicted),
     ]
     return Group(*(console.plain_text(line) for line in lines), table)
 
 
-def foretold_lines(foretold: Any) -> list[str]:
+def predicted_lines(predicted: Any) -> list[str]:
     """How --max-ap-drop found its model; nothing where it was not asked for."""
-    if foretold is None:
+    if predicted is None:
         return []
-    lines = [f"foretold on {foretold.pictures} pictures kept back, {foretold.boxes} boxes there:"]
-    for one in foretold.tries:
+    lines = [
+        f"predicted on {predicted.pictures} pictures kept back, {predicted.boxes} boxes there:"
+    ]
+    for one in predicted.tries:
         words = one.problem
         if one.agreement is not None:
             words = f"agreement {one.agreement:.1f}, likely to lose at most "
-            words += f"{one.foretold_points:.2f} points"
+            words += f"{one.predicted_points:.2f} points"
         lines.append(f"  {one.budget:g} bits per weight: {words}")
-    return [*lines, f"  taken: {foretold.budget:g}; the loss on labels is for `run` to measure"]
+    return [*lines, f"  taken: {predicted.budget:g}; the loss on labels is for `run` to measure"]
 
 
 @click.command()

@@ -52,7 +52,7 @@ _quantizing: list[Callable[[Any], Any]] = [
         type=click.FloatRange(0, 100, min_open=True),
         metavar="POINTS",
         help="Instead of --bits and --budget: the smallest entropy-coded model that is likely to "
-        "lose no more AP. Foretold, without labels, from how far it agrees with the float model on "
+        "lose no more AP: predicted without labels, by how far it agrees with the float model on "
         "a third of the calibration pictures; tries three sizes. No promise: run measures it.",
     ),
     click.option(

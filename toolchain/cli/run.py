@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from toolchain.cli import console
-from toolchain.cli.make import foretold_lines
+from toolchain.cli.make import predicted_lines
 from toolchain.cli.options import (
     accept_new_option,
     again_option,
@@ -99,7 +99,7 @@ def run(
         trust=trust(accept_new=accept_new),
         progress=console.progress(),
     )
-    for line in [] if as_json else foretold_lines(measured.foretold):
+    for line in [] if as_json else predicted_lines(measured.predicted):
         console.note(line)
     console.show_report(measured, as_json=as_json)
     pipeline.check_measured(measured)

@@ -1,4 +1,4 @@
-"""The smallest entropy-coded model whose loss stays under a limit, foretold without labels.
+"""The smallest entropy-coded model whose loss stays under a limit, predicted without labels.
 
 Each model that is tried detects on calibration pictures that neither its ranges nor its recovery
 saw, and agreement is AP with the float model's boxes for truth.  What it is short of 100 is mostly
@@ -32,7 +32,7 @@ HELD_OUT: Final = 3
 
 @dataclasses.dataclass(frozen=True)
 class Try:
-    """One model.  agreement, foretold_points: of AP, 0 to 100.  problem: why it could not be made.
+    """One model.  agreement, predicted_points: of AP, 0 to 100.  problem: why it could not be made.
 
     budget: bits a weight of the whole file.
     """
@@ -40,12 +40,12 @@ class Try:
     budget: float
     file_bytes: int | None = None
     agreement: float | None = None
-    foretold_points: float | None = None
+    predicted_points: float | None = None
     problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Foretold:
+class Prediction:
     """limit_points: what was asked for.  pictures: judged on, with `boxes` of the float model.
 
     tries: in order; that of `budget` was taken.
@@ -76,7 +76,7 @@ def smallest(
     options: Options | None = None,
     *,
     progress: Progress = SILENT,
-) -> tuple[Made, Foretold]:
+) -> tuple[Made, Prediction]:
     """The model, and how it was found.
 
     recipe: an entropy-coded one, for its activations.  Every third of `pictures` judges; the rest
@@ -102,8 +102,8 @@ def smallest(
     taken, tries = search(attempt, limit_points)
     if taken is None:
         raise _out_of_reach(limit_points, tries)
-    foretold = Foretold(limit_points, taken.budget, len(judges.paths), judge.boxes, tries)
-    return models[taken.budget], foretold
+    predicted = Prediction(limit_points, taken.budget, len(judges.paths), judge.boxes, tries)
+    return models[taken.budget], predicted
 
 
 def search(
@@ -120,7 +120,7 @@ def search(
         middle = (low + high) // 2
         found = attempt(BUDGETS[middle])
         tries.append(found)
-        if found.foretold_points is not None and found.foretold_points <= limit_points:
+        if found.predicted_points is not None and found.predicted_points <= limit_points:
             taken, high = found, middle
         else:
             low = middle + 1
@@ -152,14 +152,14 @@ def recipe_at(budget: float, recipe: Recipe) -> Recipe:
 
 def _out_of_reach(limit_points: float, tries: tuple[Try, ...]) -> OutOfRange:
     last = tries[-1]
-    if last.foretold_points is None:
+    if last.predicted_points is None:
         return OutOfRange(
             f"no entropy-coded model can be made of this one: {last.problem}",
             hint="Use --recipe w8c-a8.",
         )
-    least = math.ceil(10 * last.foretold_points) / 10
+    least = math.ceil(10 * last.predicted_points) / 10
     return OutOfRange(
-        f"at {last.budget:g} bits per weight the foretold loss is {last.foretold_points:.2f} "
+        f"at {last.budget:g} bits per weight the predicted loss is {last.predicted_points:.2f} "
         f"points (agreement {last.agreement:.1f}), above the {limit_points:g} of --max-ap-drop",
         hint=f"Ask for --max-ap-drop {least:g}, keep activations float (--recipe w4e), or have the "
         "loss measured: `halfbyte run --bits 8 4` with annotated images.",

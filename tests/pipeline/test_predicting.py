@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 
 from tests.quantize import models
 from toolchain.errors import EmptyCalibration, UnsupportedModel
-from toolchain.foretelling import BUDGETS, Try, lost_points, parted, recipe_at, search
 from toolchain.judging import Judge
 from toolchain.making import Pictures
+from toolchain.predicting import BUDGETS, Try, lost_points, parted, recipe_at, search
 from toolchain.quantize import W4E_A8, parse
 
 
 def losing(points: dict[float, float]) -> list[float]:
     """Budgets in the order in which they are tried."""
-    return [one.budget for one in search(lambda b: Try(b, foretold_points=points[b]), 0.5)[1]]
+    return [one.budget for one in search(lambda b: Try(b, predicted_points=points[b]), 0.5)[1]]
 
 
 @given(st.lists(st.floats(0, 2), min_size=len(BUDGETS), max_size=len(BUDGETS)), st.floats(0.01, 2))
 def test_what_is_taken_was_tried_and_keeps_the_limit(losses: list[float], limit: float) -> None:
     falling = dict(zip(BUDGETS, sorted(losses, reverse=True), strict=True))
-    taken, tries = search(lambda b: Try(b, foretold_points=falling[b]), limit)
+    taken, tries = search(lambda b: Try(b, predicted_points=falling[b]), limit)
     fine = [budget for budget in BUDGETS if falling[budget] <= limit]
     assert len(tries) == 3
     assert (None if taken is None else taken.budget) == (fine[0] if fine else None)
@@ -38,7 +38,7 @@ def test_the_middle_comes_first_and_no_budget_twice() -> None:
 
 def test_a_budget_that_cannot_be_made_counts_as_too_small() -> None:
     def attempt(budget: float) -> Try:
-        return Try(budget, problem="no") if budget < 4 else Try(budget, foretold_points=0.1)
+        return Try(budget, problem="no") if budget < 4 else Try(budget, predicted_points=0.1)
 
     taken, tries = search(attempt, 0.5)
     assert taken is not None
@@ -46,7 +46,7 @@ def test_a_budget_that_cannot_be_made_counts_as_too_small() -> None:
     assert [bool(one.problem) for one in tries] == [False, True, True]
 
 
-def test_the_foretold_loss_rises_with_disagreement_and_is_0_without_any() -> None:
+def test_the_predicted_loss_rises_with_disagreement_and_is_0_without_any() -> None:
     losses = [lost_points(100 - short / 10) for short in range(1001)]
     assert losses[0] == 0
     assert all(low < high for low, high in itertools.pairwise(losses))
