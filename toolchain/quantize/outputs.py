@@ -7,7 +7,10 @@ from toolchain.tflite.metadata import Metadata
 
 
 def box_makers(graph: FloatGraph, facts: Metadata | None) -> frozenset[int]:
-    """Convolutions that make boxes alone: their int8 steps would be whole pixels of a box."""
+    """Convolutions that make boxes and nothing else: int8 steps would be whole pixels of a box.
+
+    Where another layer reads the boxes too, they stay what that layer reads.
+    """
     if facts is None:
         return frozenset()
     boxes = {level.boxes for level in facts.head.levels if level.boxes != level.classes}
@@ -16,6 +19,7 @@ def box_makers(graph: FloatGraph, facts: Metadata | None) -> frozenset[int]:
         operation.index
         for operation in graph.convolutions
         if boxes.intersection(names.get(operation.output, ()))
+        and operation.output not in graph.consumers
     )
 
 
