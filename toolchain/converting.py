@@ -81,6 +81,10 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
 
     Raises the errors of `toolchain.making` and `toolchain.predicting`.
     """
+    from toolchain.quantize import Options, check
+
+    for recipe in making.recipes:
+        check(recipe, making.options or Options())
     source = steps.read_weights(making.weights, names=making.names, progress=progress)
     made = steps.make_float(source, making.imgsz, progress=progress)
     agreement = steps.check_float(source, made, making.calibration, progress=progress)

@@ -5,6 +5,7 @@ Every step is kept under the hash of what decides it, so a second call finds wha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -213,7 +214,7 @@ def make_quantized(
                 calibration,
                 recipe,
                 sensitivity=sensitivity,
-                pictures=_seen(sensitivity, pictures, made) if options.recovery else (),
+                pictures=_seen(pictures, made) if options.recovery else (),
                 options=options,
                 progress=progress,
             )
@@ -226,18 +227,19 @@ def make_quantized(
     )
 
 
-def _seen(
-    sensitivity: Sensitivity, pictures: Pictures, made: FloatModel
-) -> list[NDArray[np.float32]]:
-    """The pictures of the sensitivity, in its order, as the network takes them."""
-    from targets.agent.frames import letterbox, read_picture
+def _seen(pictures: Pictures, made: FloatModel) -> list[NDArray[np.float32]]:
+    """The pictures that a sensitivity was measured on, in its order, as the network takes them.
+
+    By their contents and not by the names it keeps: those may repeat in other folders.
+    """
+    from targets.agent.frames import FrameUnreadable, letterbox, read_picture
     from targets.agent.inputs import pack
 
-    paths = {path.name: path for path in pictures.paths}
-    return [
-        pack(letterbox(read_picture(paths[name]), made.imgsz).pixels, "float32")
-        for name in sensitivity.images
-    ]
+    found = []
+    for path in pictures.spread(SENSITIVITY_IMAGES).paths:
+        with contextlib.suppress(FrameUnreadable):  # left out there too
+            found.append(pack(letterbox(read_picture(path), made.imgsz).pixels, "float32"))
+    return found
 
 
 def place(path: Path, to: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from toolchain.quantize.calibration import Calibration, load, save
 from toolchain.quantize.observe import calibrate
-from toolchain.quantize.quantizer import Form, Options, Quantized, quantize
+from toolchain.quantize.quantizer import Form, Options, Quantized, check, quantize
 from toolchain.quantize.recipe import (
     FLOAT32,
     W3E_A8,
@@ -33,6 +33,7 @@ __all__ = [
     "Quantized",
     "Recipe",
     "calibrate",
+    "check",
     "for_bits",
     "load",
     "parse",

@@ -128,7 +128,7 @@ class _Work:
         sensitivity: Sensitivity | None,
         options: Options,
     ) -> None:
-        _check(recipe, options)
+        check(recipe, options)
         self._graph = FloatGraph(flatbuffer.parse(float_bytes))
         check_weights(self._graph)
         sha256 = hashlib.sha256(float_bytes).hexdigest()
@@ -328,7 +328,8 @@ class _Work:
         return self._graph.elements(self._graph.operations[index].inputs[1])
 
 
-def _check(recipe: Recipe, options: Options) -> None:
+def check(recipe: Recipe, options: Options) -> None:
+    """What can be said before any work is done.  Raises RecipeError."""
     if recipe.is_float:
         raise RecipeError("float32 quantizes nothing", hint="Use w8c-a8 or w4e-a8.")
     if options.form_of(recipe) == "int4" and recipe != W4C_A8:
