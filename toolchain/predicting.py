@@ -59,12 +59,12 @@ class Prediction:
 
 
 def lost_points(agreement: float) -> float:
-    """AP lost, in points, of a model with that agreement (0 to 100): d (0.15 + d / 200).
+    """AP lost, in points, of a model with that agreement (0 to 100): d / 5 + d^2 / 300.
 
-    d = 100 - agreement.  Above what all models of docs/plans.md lost; not a bound.
+    d = 100 - agreement.  Above what each model of docs/plans.md lost; not a bound.
     """
     short = max(0.0, 100 - agreement)
-    return short * (0.15 + short / 200)
+    return short / 5 + short**2 / 300
 
 
 def smallest(
