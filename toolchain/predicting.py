@@ -59,12 +59,12 @@ class Prediction:
 
 
 def lost_points(agreement: float) -> float:
-    """AP lost, in points, of a model with that agreement (0 to 100): d / 5 + d^2 / 300.
+    """AP lost, in points, of a model with that agreement (0 to 100): d / 5 + d^2 / 150.
 
     d = 100 - agreement.  Above what each model of docs/plans.md lost; not a bound.
     """
     short = max(0.0, 100 - agreement)
-    return short / 5 + short**2 / 300
+    return short / 5 + short**2 / 150
 
 
 def smallest(
