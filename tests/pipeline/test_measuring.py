@@ -52,15 +52,15 @@ def test_models_evaluated_together_are_compared_with_their_float_model(place: Pa
     done = halfbyte(place, "evaluate", *models, *DATA, *QUICK, "--out", "compared")
     assert done.returncode == 0, done.stderr
     found = {run["model"]["recipe"]: run["accuracy"] for run in runs(place / "compared")}
-    assert found.keys() == {"float32", "w8c-a8", "w4c-a8"}
-    for recipe in ("w8c-a8", "w4c-a8"):
+    assert found.keys() == {"float32", "w8c-a8", "w4e-a8"}
+    for recipe in ("w8c-a8", "w4e-a8"):
         assert found[recipe]["ap_float"] == found["float32"]["ap"]
         assert found[recipe]["ap_lost"] is not None
         assert found[recipe]["agreement"] > 20
 
 
 def test_two_models_of_one_name_are_two_runs(place: Path) -> None:
-    for name, source in (("x", "w8c-a8"), ("y", "w4c-a8")):
+    for name, source in (("x", "w8c-a8"), ("y", "w4e-a8")):
         (place / name).mkdir()
         shutil.copy(place / "models" / f"best-96x128-{source}.tflite", place / name / "a.tflite")
     done = halfbyte(place, "bench", "x/a.tflite", "y/a.tflite", *QUICK, "--out", "named")

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 from toolchain.errors import RecipeError
 from toolchain.quantize.granularity import Channel, Granularity, Group, Layer
+from toolchain.quantize.methods import SCHEME_OF
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.schemes import SCHEMES, affine, codebook, entropy, grouped, uniform
 from toolchain.quantize.search import Search
@@ -64,8 +65,7 @@ class LayerChoice:
 def of_recipe(recipe: Recipe) -> LayerChoice:
     """What a recipe does to most layers."""
     bits = recipe.weight_bits or 8
-    names = {"c": uniform.NAME, "g": grouped.NAME, "k": codebook.NAME, "e": entropy.NAME}
-    scheme = names[recipe.granularity]
+    scheme = SCHEME_OF[recipe.granularity]
     return LayerChoice(
         scheme=scheme,
         bits=None if scheme == entropy.NAME else float(bits),

@@ -10,7 +10,8 @@ from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.search import Search
 
-_SCHEMES: Final = {"c": "uniform", "g": "grouped", "k": "codebook", "e": "entropy"}
+SCHEME_OF: Final = {"c": "uniform", "g": "grouped", "k": "codebook", "e": "entropy"}
+"""By a recipe's granularity."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,4 +50,4 @@ def _method(graph: FloatGraph, operation: Operation, recipe: Recipe) -> Method:
             return dataclasses.replace(EIGHT_BITS, why="head")
     granularity = Group(recipe.group) if recipe.group else Channel()
     search: Search = "min-max" if bits == 8 else "weighted"
-    return Method(_SCHEMES[recipe.granularity], bits, granularity, search)
+    return Method(SCHEME_OF[recipe.granularity], bits, granularity, search)
