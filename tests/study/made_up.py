@@ -39,6 +39,7 @@ def results(*states: State, weights: str = "yolov7-seg") -> Results:
         imgsz=(640, 640),
         images=300,
         calibration_images=64,
+        scored_too=0,
         float_ap=FLOAT_AP,
         states=states or usual(),
     )

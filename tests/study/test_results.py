@@ -141,12 +141,19 @@ def test_cells_far_below_the_picture_are_counted_in_words() -> None:
     assert picture(made_up.results(lost)).count("<g>") == 0
 
 
+def test_calibration_images_that_are_scored_are_told() -> None:
+    results = made_up.results()
+    assert not any("scored too" in note for note in notes(results))
+    flattered = dataclasses.replace(results, scored_too=3)
+    assert any(note.startswith("3 of the calibration images") for note in notes(flattered))
+
+
 def test_names_from_outside_are_shown_as_text(tmp_path: Path) -> None:
     results = made_up.results(weights="<b>&\x1b[31m")
     root = ET.fromstring(picture(results))
     assert root.get("aria-label") == "AP of <b>&[31m over bits a weight"
     assert "\x1b" not in markdown(results)
-    written.write(dataclasses.replace(results), tmp_path)
+    written.write(results, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "study.csv", "study.json", "study.md", "study.svg"
     ]  # fmt: skip

@@ -54,8 +54,11 @@ def conduct(asked: Asked, out: Path, engine: Engine, *, progress: Progress = SIL
         made = making.make_float(source, asked.imgsz, progress=progress)
         with progress.task("reading images", len(asked.dataset.images), "images") as task:
             images = _images(asked.dataset, task.advance)
-        material = Material(made, asked.calibration, images, identity.code_sha256())
-        opened(material)  # a cluster of this machine finds in the cache what all cells need
+        # Absolute, since workers stand in other folders.
+        paths = tuple(path.resolve() for path in asked.calibration.paths)
+        pictures = dataclasses.replace(asked.calibration, paths=paths)
+        material = Material(made, pictures, images, identity.code_sha256())
+        opened(material, progress=progress)  # workers here find in the cache what all cells need
         study = _Study(asked, material, folder, engine, progress)
         study.take_reference(source.detector.names)
         study.first()
@@ -161,12 +164,14 @@ class _Study:
     def results(self, weights: str) -> Results:
         """All that is known now."""
         assert self._scorer is not None
+        scored = {image.sha256 for image in self._material.images}
         return Results(
             weights=weights,
             grid=self._grid.name,
             imgsz=self._material.float_model.imgsz,
             images=self._scorer.images,
             calibration_images=len(self._material.pictures.paths),
+            scored_too=len(scored.intersection(self._material.pictures.hashes)),
             float_ap=self._scorer.float_ap,
             states=tuple(self._states[cell] for cell in self._grid.cells),
         )
@@ -243,6 +248,7 @@ def spread(ids: Sequence[str], count: int) -> frozenset[str]:
 def _images(dataset: Dataset, advance: Callable[[], None]) -> tuple[PlanFile, ...]:
     found = []
     for picture in dataset.images:
-        found.append(PlanFile(str(picture.path), sha256_file(picture.path), str(picture.id)))
+        path = picture.path.resolve()
+        found.append(PlanFile(str(path), sha256_file(path), str(picture.id)))
         advance()
     return tuple(found)

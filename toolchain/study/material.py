@@ -7,8 +7,6 @@ second moments come from its cache, or are made there.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +24,6 @@ from toolchain.making import Pictures
 from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.study import float_moments, identity
 from toolchain.tflite import flatbuffer, metadata
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +88,15 @@ class Opened:
         return Cache(cache_dir(), "moments").get_or_make(key, gather).folder
 
 
-@functools.lru_cache(maxsize=1)
-def opened(material: Material) -> Opened:
+_kept: dict[Material, Opened] = {}
+
+
+def opened(material: Material, *, progress: Progress = SILENT) -> Opened:
     """The same object for the same material, as long as no other is asked for."""
-    return Opened(material)
+    if material not in _kept:
+        _kept.clear()
+        _kept[material] = Opened(material, progress=progress)
+    return _kept[material]
 
 
 def _check(material: Material) -> None:

@@ -39,13 +39,16 @@ is piecewise linear, whose "4 bits" are 5 to store: one tells on which side of t
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """imgsz: (height, width).  images: scored ones.  float_ap: in points, on all of them."""
+    """imgsz: (height, width).  images: scored ones.  float_ap: in points, on all of them.
+    scored_too: calibration images that are among them, and should not be.
+    """
 
     weights: str
     grid: str
     imgsz: tuple[int, int]
     images: int
     calibration_images: int
+    scored_too: int
     float_ap: float
     states: tuple[State, ...]
 

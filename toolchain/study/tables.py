@@ -59,8 +59,10 @@ def notes(results: Results) -> list[str]:
     """What the numbers are, for below the tables."""
     weights, size = text.clean(results.weights), text.size(results.imgsz)
     calibration = text.counted(results.calibration_images, "calibration image")
+    warning = f"{results.scored_too} of the calibration images are scored too: ours look better."
     return [
         f"{weights} at {size}, {calibration}, grid {text.clean(results.grid)}.",
+        *([warning] if results.scored_too else []),
         "bits: of codes, of all that is needed to read them, and of biases, a weight or bias.",
         "file bits: of a whole packed file. fp16 / fp32: times less memory than these.",
         "boxes: how many score 0.25 or more. agreement: AP with the float model's as truth.",

@@ -46,6 +46,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "imgsz": list(results.imgsz),
         "images": results.images,
         "calibration_images": results.calibration_images,
+        "scored_too": results.scored_too,
         "float_ap": results.float_ap,
         "paper": [
             {**dataclasses.asdict(line), "bits_per_weight": line.bits_per_weight} for line in PAPER
