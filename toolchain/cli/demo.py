@@ -43,7 +43,8 @@ def demo(
     """Quantize YOLOv7 to 8 and 4 bits and run it on this machine, over SSH, as on a board.
 
     Scored on five photos with ground truth and 40 street frames without any: a check, not a
-    benchmark. Give --images, --annotations and --calibration for pictures of your own.
+    benchmark, and weights are rounded to nearest unless --recovery asks for more. Give --images,
+    --annotations and --calibration for pictures of your own.
 
     \b
     Examples:
@@ -56,6 +57,9 @@ def demo(
     from toolchain.evaluate import datasets
     from toolchain.measuring import Measuring
 
+    recovery = click.get_current_context().get_parameter_source("recovery")
+    if recovery is click.core.ParameterSource.DEFAULT:
+        asked["recovery"] = "none"  # minutes that a first look should not take
     bar = console.progress()
     own = (images, annotations, calibration)
     if any(own) and not all(own):
