@@ -82,9 +82,7 @@ def test_the_delegate_takes_as_much_of_the_expanded_model(plain: Path, expanded:
     assert delegated[0]
 
 
-def test_what_is_not_codes_takes_less_than_in_the_plain_file(
-    plain: Path, packed: Path
-) -> None:
+def test_what_is_not_codes_takes_less_than_in_the_plain_file(plain: Path, packed: Path) -> None:
     found, due = facts(packed), facts(plain)
     assert found.packed_bits is not None
 
