@@ -74,7 +74,7 @@ class Cluster:
                     contextlib.suppress(TimeoutError, distributed.TimeoutError),
                 ):
                     distributed.wait(waiting, timeout=POLL_S, return_when="FIRST_COMPLETED")
-                if self._workers():
+                if self._client.status == "running" and self._workers():
                     seen = time.monotonic()
                 elif time.monotonic() - seen > ALONE_S:
                     raise RunIncomplete("the cluster has no workers any more", hint=_KEPT)
@@ -85,7 +85,11 @@ class Cluster:
             self._client.cancel(list(waiting))
 
     def _workers(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.scheduler_info().get("workers", {})
+        distributed = _distributed()
+        try:
+            found: dict[str, Any] = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        except (distributed.comm.CommClosedError, OSError, TimeoutError):
+            return {}  # the client tries to come back by itself
         return found
 
     def _result(self, future: Any) -> Done:

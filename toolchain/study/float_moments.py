@@ -18,6 +18,7 @@ from targets.files import replaced
 from targets.progress import SILENT, Progress
 from toolchain.quantize import moments
 from toolchain.quantize.graph import FloatGraph
+from toolchain.quantize.recovery import PATCHES
 from toolchain.quantize.sensitivity import Sensitivity
 from toolchain.quantize.walk import Walk
 
@@ -61,7 +62,7 @@ def gather(
                     walk,
                     operation,
                     sensitivity.layers[names[operation.index]].positions,
-                    patches=_patches(),
+                    patches=PATCHES,
                     rng=rng,
                 )
                 _save(folder / f"{operation.index}.covariance.npy", seen.covariance.numpy())
@@ -76,12 +77,6 @@ def read(folder: Path, index: int) -> LayerMoments:
         np.load(folder / f"{index}.covariance.npy", mmap_mode="r"),
         np.load(folder / f"{index}.mean.npy"),
     )
-
-
-def _patches() -> int:
-    from toolchain.quantize.recovery import PATCHES
-
-    return PATCHES
 
 
 def _save(path: Path, values: NDArray[np.float32]) -> None:
