@@ -100,7 +100,7 @@ def _made(source: Opened, cell: Cell, progress: Progress) -> tuple[Made, Path, b
         model = models.build(source, cell, groups, own)
         made = count(source, own, model.packed_bytes)
         write_whole(folder / _MADE, json.dumps(dataclasses.asdict(made), indent=1).encode())
-        # Few values repeat all the time: a tenth of the room, and quick.
+        # Few values repeat all the time: a third of the room, and quick.
         write_whole(folder / _MODEL, zlib.compress(model.runs, 1))
 
     material = source.material
