@@ -12,6 +12,7 @@ from toolchain.errors import LabelsDisagree
 from toolchain.runmeta import CalibrationMeta, ModelMeta
 from toolchain.tflite.facts import ModelFacts, facts
 from toolchain.tflite.layout import understand
+from toolchain.tflite.metadata import Metadata
 
 BITS_OF_ELEMENT: Final = {"float32": 32, "float16": 16, "int8": 8, "uint8": 8, "int4": 4}
 
@@ -41,7 +42,8 @@ def subject(
 ) -> Subject:
     """Describe a .tflite file, ours or not.
 
-    weights: what it was made from; the file's stem where nobody says.  names: labels, in order,
+    weights: what it was made from; where nobody says, the file's stem without the size and recipe
+    that we put there, so that models of one checkpoint go by one name.  names: labels, in order,
     in place of the model's own.  Raises MalformedModel, LabelsDisagree, OSError.
     """
     found = facts(path)
@@ -50,7 +52,7 @@ def subject(
         head = _relabelled(head, names)
     own = found.metadata
     meta = ModelMeta(
-        weights=weights or path.stem,
+        weights=weights or _weights(path.stem, own),
         recipe=own.recipe if own else None,
         bits=_bits(found),
         file_bytes=found.file_bytes,
@@ -63,6 +65,14 @@ def subject(
         licence=own.licence if own else None,
     )
     return Subject(path, meta, found, head, calibration)
+
+
+def _weights(stem: str, own: Metadata | None) -> str:
+    """What is before the size and recipe in a name like those that `convert` gives."""
+    if own is None:
+        return stem
+    height, width = own.imgsz
+    return stem.removesuffix(f"-{height}x{width}-{own.recipe}")
 
 
 def _bits(found: ModelFacts) -> int | None:

@@ -51,6 +51,7 @@ def test_models_evaluated_together_are_compared_with_their_float_model(place: Pa
     models = sorted(str(path) for path in (place / "models").glob("best-*.tflite"))
     done = halfbyte(place, "evaluate", *models, *DATA, *QUICK, "--out", "compared")
     assert done.returncode == 0, done.stderr
+    assert {run["model"]["weights"] for run in runs(place / "compared")} == {"best"}
     found = {run["model"]["recipe"]: run["accuracy"] for run in runs(place / "compared")}
     assert found.keys() == {"float32", "w8c-a8", "w4e-a8"}
     for recipe in ("w8c-a8", "w4e-a8"):

@@ -88,6 +88,8 @@ def name_of(run: RunFigures) -> str:
     model = run.model
     if model.recipe is None or model.recipe == "float32" or model.bits is None:
         return clean(model.recipe or model.weights)
+    if model.bits < 8:
+        return clean(f"{model.bits}-bit {model.recipe}")
     return clean(f"int{model.bits} {model.recipe}")
 
 
