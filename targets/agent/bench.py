@@ -62,6 +62,8 @@ class Run:
 
     def _steps(self) -> Iterator[Any]:
         kept = self._keeper.find()
+        if kept is None:
+            self._keeper.prepare()
         # A kept file that is whole is the model that the plan names.
         file_bytes = self._checked_bytes() if kept is None else self._size()
         yield Loading(
@@ -112,6 +114,7 @@ class Run:
             runtime=self._runtime,
             imgsz=self._plan.imgsz,
             content=None if kept is None else kept.content,
+            packed=self._drop_pages if self._plan.drop_pages else None,
         )
         load_ns = time.perf_counter_ns() - start_ns
         self._drop_pages()

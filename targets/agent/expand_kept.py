@@ -16,6 +16,7 @@ import json
 import logging
 import mmap
 import os
+import threading
 import time
 from typing import Any, Dict, Optional, Tuple
 
@@ -82,14 +83,23 @@ class Keeper:
                 os.unlink(path)
         return None
 
+    def prepare(self) -> None:
+        """Import what expanding needs, if it is needed, beside what else there is to do.
+
+        Compiling it takes as long as expanding a small model.
+        """
+        with contextlib.suppress(OSError, ValueError, Malformed):
+            if self._int4 or is_packed(self._mapped()):
+                pages.share_heap()
+                threading.Thread(target=_import_expand, daemon=True).start()
+
     def make(self) -> Optional[Kept]:
         """Expand the model; None where there is nothing to expand.
 
         Raises ModelRefused, FileMissing, MemoryError.
         """
         try:
-            with open(self._model.path.encode("utf-8"), "rb") as stream:
-                packed = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            packed = self._mapped()
         except OSError as error:
             raise FileMissing(f"the model: {error.strerror}") from error
         except ValueError:
@@ -143,6 +153,10 @@ class Keeper:
     @property
     def _part_path(self) -> str:
         return self._path + ".part"
+
+    def _mapped(self) -> Any:
+        with open(self._model.path.encode("utf-8"), "rb") as stream:
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
     def _made(self, packed: Any) -> Optional[Kept]:
         start_ns = time.perf_counter_ns()
@@ -212,6 +226,10 @@ class Keeper:
             stream.flush()
             os.fsync(stream.fileno())
         os.rename(part, self._record_path)
+
+
+def _import_expand() -> None:
+    from . import expand, expand_packed  # noqa: F401
 
 
 def _measured(path: str) -> Tuple[int, str]:

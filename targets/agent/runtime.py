@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from .faults import ModelRefused, NoRuntime
 from .records import TensorFacts
@@ -20,6 +20,8 @@ _PACKAGES = (
     ("tflite-runtime", "tflite_runtime.interpreter"),
     ("tensorflow", "tensorflow.lite.python.interpreter"),
 )
+_SMALL = 32
+"""Height and width at which filters are packed before the model gets its own size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,17 +83,21 @@ class Model:
         runtime: Runtime,
         imgsz: Optional[Tuple[int, int]] = None,
         content: Optional[bytes] = None,
+        packed: Optional[Callable[[], None]] = None,
     ) -> None:
         """Read, create, allocate.  Raises ModelRefused, NoRuntime, MemoryError.
 
         imgsz: (height, width) for a model whose input size is open.  content: the model's bytes,
-        in place of the file at `path`.
+        in place of the file at `path`.  packed: called when the runtime has its own copy of the
+        filters, and no more than little of the memory that it computes in.
         """
         source: Dict[str, Any] = {"model_path": path}
         if content is not None:
             source = {"model_content": content}
         try:
             self._interpreter = runtime.interpreter(num_threads=threads, **source)
+            if packed is not None and not self._packs_first(packed):
+                self._interpreter = runtime.interpreter(num_threads=threads, **source)
             self._resize(imgsz)
             self._interpreter.allocate_tensors()
         except MemoryError:
@@ -135,14 +141,41 @@ class Model:
         values: NDArray[Any] = self._interpreter.get_tensor(self._output_details[position]["index"])
         return values
 
+    def _packs_first(self, packed: Callable[[], None]) -> bool:
+        """Allocate for a small picture, which packs the filters, call `packed`, and size back.
+
+        A runtime packs filters and allocates what it computes in as one step, so that the model's
+        file, the packed copies and that memory are all there at once; at a small picture the last
+        is little.  False where it was refused: such an interpreter may compute wrong.
+        """
+        details = self._interpreter.get_input_details()
+        shape = [int(size) for size in details[0]["shape"]]
+        if len(details) != 1 or len(shape) != 4 or min(shape) < 1 or _is_open(details[0]):
+            return True
+        sides = (2, 3) if _is_channels_first(shape) else (1, 2)
+        small = [min(size, _SMALL) if at in sides else size for at, size in enumerate(shape)]
+        before = self._output_shapes()
+        try:
+            self._interpreter.resize_tensor_input(details[0]["index"], small)
+            self._interpreter.allocate_tensors()
+            packed()
+            self._interpreter.resize_tensor_input(details[0]["index"], shape)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError):
+            return False
+        return self._output_shapes() == before
+
+    def _output_shapes(self) -> List[List[int]]:
+        details = self._interpreter.get_output_details()
+        return [[int(size) for size in detail["shape"]] for detail in details]
+
     def _resize(self, imgsz: Optional[Tuple[int, int]]) -> None:
         for detail in self._interpreter.get_input_details():
-            signature = [int(size) for size in detail.get("shape_signature", detail["shape"])]
-            if -1 not in signature or len(signature) != 4:
+            signature = _signature(detail)
+            if not _is_open(detail) or len(signature) != 4:
                 continue
-            channels_first = signature[1] in (1, 3) and signature[3] not in (1, 3)
             sizes = (1, None, *(imgsz or (None, None)))
-            if not channels_first:
+            if not _is_channels_first(signature):
                 sizes = (1, *(imgsz or (None, None)), None)
             asked = [
                 (size if size is not None else 1) if fixed == -1 else fixed
@@ -158,6 +191,19 @@ class Model:
             for name, index in signature.get("outputs", {}).items():
                 names[index] = (*names.get(index, ()), str(name))
         return names
+
+
+def _signature(detail: Dict[str, Any]) -> List[int]:
+    """The shape, with -1 for sizes that are open."""
+    return [int(size) for size in detail.get("shape_signature", detail["shape"])]
+
+
+def _is_open(detail: Dict[str, Any]) -> bool:
+    return -1 in _signature(detail)
+
+
+def _is_channels_first(shape: List[int]) -> bool:
+    return shape[1] in (1, 3) and shape[3] not in (1, 3)
 
 
 def _facts(detail: Dict[str, Any]) -> TensorFacts:
