@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from targets.agent import runtime
 from targets.agent.runtime import Model, find_runtime
 from tests.quantize import models
 
@@ -27,8 +28,11 @@ def test_tensorflow_serves_where_there_is_no_smaller_runtime() -> None:
     assert ended.stdout == "tensorflow Interpreter\n", ended.stderr[-2000:]
 
 
-def test_packing_filters_at_a_small_size_first_changes_no_output(tmp_path: Path) -> None:
+def test_packing_filters_at_a_small_size_first_changes_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Asked for when pages are dropped: the file's go before the working memory comes."""
+    monkeypatch.setattr(runtime, "_SMALL", models.SIDE // 2)
     path = tmp_path / "model.tflite"
     path.write_bytes(models.detector())
     calls: list[str] = []
