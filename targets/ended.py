@@ -136,8 +136,10 @@ def error_of(seen: Seen, words: Mapping[str, Any], done: Completed) -> HalfbyteE
 def _killed(seen: Seen, number: int, ended: Mapping[str, Any], done: Completed) -> AgentKilled:
     told = ended.get("memory")
     told = told if isinstance(told, dict) else {}
-    rss = _whole(told.get("rss_bytes")) or seen.memory.rss_bytes
-    hwm = _whole(told.get("hwm_bytes")) or seen.memory.hwm_bytes
+    rss, hwm = _whole(told.get("rss_bytes")), _whole(told.get("hwm_bytes"))
+    if not rss or (hwm or 0) < (seen.memory.hwm_bytes or 0):
+        # A peak only grows: the agent's own record is the later of the two.
+        rss, hwm = seen.memory.rss_bytes, seen.memory.hwm_bytes
     kills = _whole(ended.get("oom_kills"))
     oom = None if kills is None else kills > 0
     facts = [_headline(seen, number, oom)]

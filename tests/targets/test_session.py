@@ -227,7 +227,7 @@ def test_too_little_memory_is_told_as_such(
     assert "The kernel's out-of-memory killer killed the agent" in error.message
     assert "fewer bits" in error.hint
     assert error.rss_bytes is not None
-    assert error.rss_bytes > 4 << 20  # the interpreter; the kernel may take library pages back
+    assert error.rss_bytes > 30 << 20  # the interpreter and its libraries, at least
     assert "150 MiB were free before it loaded" in error.message
     assert any(isinstance(record, Loading) for record in records)
 
