@@ -1,0 +1,109 @@
+"""The command line as a user of these boards has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.boards import BOARDS
+from tests.lab.places import client_key
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = "160"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that was run."""
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def value(self) -> Any:
+        """What `--json` printed."""
+        return json.loads(self.stdout)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """What `--json` printed of an error."""
+        found: dict[str, Any] = self.value["error"]
+        return found
+
+
+@dataclass(frozen=True)
+class Host:
+    """A home folder of its own: settings, known hosts, runs.  Wheels and models are the user's."""
+
+    home: Path
+
+    @classmethod
+    def made(cls, home: Path) -> Host:
+        """targets.toml has every board of the lab under its name; no host key is known yet."""
+        tables = ['schema = "halfbyte.targets"', "version = 1"]
+        for name, address in _addresses().items():
+            tables += ["", f"[targets.{name}]", f'host = "{address}"', 'user = "pi"']
+            tables += [f'key = "{client_key()}"']
+        (home / "targets.toml").write_text("\n".join(tables) + "\n")
+        return cls(home)
+
+    def environment(self) -> dict[str, str]:
+        """Of every command."""
+        own = {
+            "PYTHONPATH": str(ROOT),
+            "HALFBYTE_TARGETS": str(self.home / "targets.toml"),
+            "HALFBYTE_CONFIG": str(self.home / "settings"),
+        }
+        return {**os.environ, **own, "SSH_AUTH_SOCK": ""}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """`halfbyte words...`, running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "toolchain.cli", *words],
+            cwd=self.home,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def halfbyte(self, *words: str, timeout_s: float = 600) -> Ended:
+        """`halfbyte words...`, to its end.  A test fails where that does not come in time."""
+        began_at_s = time.monotonic()
+        process = self.start(*words)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            pytest.fail(f"`halfbyte {' '.join(words)}` did not end within {timeout_s:.0f} s")
+        return Ended(process.returncode, stdout, stderr, time.monotonic() - began_at_s)
+
+    def model(self) -> Path:
+        """YOLOv5s with int8 weights and activations, rounded to nearest, at 160 x 160."""
+        out = self.home / "models"
+        if not out.exists():
+            from toolchain import demo
+
+            calibration = str(demo.material().calibration)
+            words = ["--weights", "yolov5s-seg", "--imgsz", SIZE, "--bits", "8"]
+            words += ["--recovery", "none", "--calibration", calibration]
+            done = self.halfbyte("convert", *words, "--calibration-limit", "8", "--out", str(out))
+            assert done.status == 0, done.stderr
+        (found,) = out.glob("*-w8c-a8.tflite")
+        return found
+
+
+def _addresses() -> dict[str, str]:
+    return {name: board.address for name, board in BOARDS.items()}
