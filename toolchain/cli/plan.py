@@ -72,8 +72,8 @@ def _text(table: Any) -> Any:
 
 def _scheme(row: Any) -> str:
     """With what is not usual about it."""
-    words = [row.scheme]
-    if row.bits is not None and row.scheme != "entropy":
+    words = [row.stored_as]
+    if row.bits is not None and row.stored_as not in ("entropy", "float32"):
         words.append(f"{row.bits:g}")
     if row.granularity != "channel":
         words.append(f"a {row.granularity}")

@@ -25,7 +25,8 @@ class LayerRow:
     """One convolution; None where the file does not say.
 
     shape: [O, H, W, I].  bits: as a plan says them: what an entropy-coded filter takes, else of a
-    code.  packed_bits: a weight, what a packed file holds of the filter, its scales apart.
+    code.  packed_bits: a weight, what a packed file holds of the filter, its scales apart; 32 beside
+    a float32 output, whose filter is exact whatever the plan says.
     weight_share, file_share: of all convolutions' weights, and of the file as it was written.
     error_left: second-order error over that of rounding to nearest.  sensitivity: what an error of
     variance 1 in each of its weights adds to the squared error that matters, a weight.
@@ -44,6 +45,11 @@ class LayerRow:
     weight_sqnr_db: float | None = None
     error_left: float | None = None
     sensitivity: float | None = None
+
+    @property
+    def stored_as(self) -> str:
+        """The scheme, but where the file is known to hold the filter as it was."""
+        return "float32" if self.float_output and self.packed_bits is not None else self.scheme
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,15 +134,16 @@ def _row(facts: _Facts, file_bytes: float | None) -> LayerRow:
     file_share = None
     if file_bits is not None and file_bytes:
         file_share = math.prod(shape) * file_bits / (8 * file_bytes)
+    float_output = bool(facts.flag("float_output"))
     return LayerRow(
         layer=facts.text("layer"),
         shape=shape,
         scheme=scheme,
         bits=packed_bits if scheme == "entropy" else facts.number("bits"),
-        packed_bits=packed_bits,
+        packed_bits=32.0 if float_output else packed_bits,
         granularity=facts.text("granularity"),
         search=facts.text("search"),
-        float_output=bool(facts.flag("float_output")),
+        float_output=float_output,
         file_share=file_share,
         weight_sqnr_db=facts.number("weight_sqnr_db"),
         error_left=facts.number("second_order_error_left"),

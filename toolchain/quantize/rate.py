@@ -7,7 +7,9 @@ rate by a percent or so: what layers really took is booked, and kappa solved aga
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 import numpy as np
@@ -77,9 +79,9 @@ class Pace:
         self._solved_at = 0
         self._over = dict.fromkeys(self._filters, 1.0)
         self._solve()
-        for index in self._filters:
-            nearest = self._nearest(index)
-            self._over[index] = size_of(Entropy(nearest)) / max(entropy_bits(nearest), 1.0)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            over = pool.map(self._over_entropy, self._filters)
+            self._over = dict(zip(self._filters, over, strict=True))
         self._solve()
 
     def steps(self, index: int) -> NDArray[np.float32]:
@@ -98,6 +100,11 @@ class Pace:
             self._solved_at = share_done
             self._solve()
         return True
+
+    def _over_entropy(self, index: int) -> float:
+        """What the coder takes of a filter rounded to nearest, over its entropy."""
+        nearest = self._nearest(index)
+        return self._size_of(Entropy(nearest)) / max(entropy_bits(nearest), 1.0)
 
     def _nearest(self, index: int) -> NDArray[np.int8]:
         return entropy.encode(

@@ -83,7 +83,7 @@ def _bar(place: int, row: LayerRow, xs: svg.Scale, ys: svg.Scale) -> Markup:
     shade = sum((row.weight_share or 0) >= share for share in _SHARES)
     bar = svg.rectangle(f"w{shade}", left, top, right - left, _MIDDLE - top)
     mark = svg.circle("s2", (left + right) / 2, top - 6, 3.5) if row.float_output else Markup("")
-    title = text.clean(f"{row.layer}: {row.scheme}, {bits:.2f} bits")
+    title = text.clean(f"{row.layer}: {row.stored_as}, {bits:.2f} bits")
     return Markup("<g><title>{}</title>{}{}</g>").format(title, bar, mark)
 
 
