@@ -25,8 +25,8 @@ class LayerRow:
     """One convolution; None where the file does not say.
 
     shape: [O, H, W, I].  bits: as a plan says them: what an entropy-coded filter takes, else of a
-    code.  packed_bits: a weight, what a packed file holds of the filter, its scales apart; 32 beside
-    a float32 output, whose filter is exact whatever the plan says.
+    code.  packed_bits: a weight, what a packed file holds of the filter, its scales apart; 32 at a
+    float32 output, whose filter is exact whatever the plan says.
     weight_share, file_share: of all convolutions' weights, and of the file as it was written.
     error_left: second-order error over that of rounding to nearest.  sensitivity: what an error of
     variance 1 in each of its weights adds to the squared error that matters, a weight.
