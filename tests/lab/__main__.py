@@ -7,7 +7,7 @@ import json
 import sys
 
 from tests.lab import lab, requirements
-from tests.lab.boards import BOARDS
+from tests.lab.lab import EVERY
 from tests.lab.link import Link, LinkError
 from tests.lab.places import client_key
 
@@ -30,13 +30,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="start boards")
-    up.add_argument("names", nargs="*", metavar="BOARD", help="default: all", choices=[*BOARDS, []])
-    up.set_defaults(do=lambda asked: lab.up(asked.names or list(BOARDS), _say))
+    up.add_argument("names", nargs="*", metavar="BOARD", help="default: all", choices=[*EVERY, []])
+    up.set_defaults(do=lambda asked: lab.up(asked.names or list(EVERY), _say))
     down = commands.add_parser("down", help="end everything")
     down.set_defaults(do=lambda _: lab.down(_say))
     commands.add_parser("status", help="what is up").set_defaults(do=_status)
     link = commands.add_parser("link", help="make a link bad, or good again")
-    link.add_argument("name", metavar="BOARD", choices=list(BOARDS))
+    link.add_argument("name", metavar="BOARD", choices=list(EVERY))
     link.add_argument(
         "action",
         nargs="?",
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _status(_: argparse.Namespace) -> int:
     names = lab.names_up()
-    for name, board in BOARDS.items():
+    for name, board in EVERY.items():
         where = f"ssh -i {client_key()} pi@{board.address}" if name in names else "down"
         print(f"{name:<8} {board.title:<24} {where}")
     return 0 if names else 3

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.boards import BOARDS
+from tests.lab.lab import EVERY
 from tests.lab.places import client_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,8 +51,8 @@ class Host:
     def made(cls, home: Path) -> Host:
         """targets.toml has every board of the lab under its name; no host key is known yet."""
         tables = ['schema = "halfbyte.targets"', "version = 1"]
-        for name, address in _addresses().items():
-            tables += ["", f"[targets.{name}]", f'host = "{address}"', 'user = "pi"']
+        for name, place in EVERY.items():
+            tables += ["", f"[targets.{name}]", f'host = "{place.address}"', 'user = "pi"']
             tables += [f'key = "{client_key()}"']
         (home / "targets.toml").write_text("\n".join(tables) + "\n")
         return cls(home)
@@ -103,7 +103,3 @@ class Host:
             assert done.status == 0, done.stderr
         (found,) = out.glob("*-w8c-a8.tflite")
         return found
-
-
-def _addresses() -> dict[str, str]:
-    return {name: board.address for name, board in BOARDS.items()}

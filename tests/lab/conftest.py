@@ -11,6 +11,7 @@ from tests.lab import lab, requirements
 from tests.lab.boards import BOARDS, Board
 from tests.lab.cli import Host
 from tests.lab.link import Link
+from tests.lab.machines import MACHINES, Machine
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +27,30 @@ def host(lab_is_up: None, tmp_path_factory: pytest.TempPathFactory) -> Host:
     return Host.made(tmp_path_factory.mktemp("host"))
 
 
-def board_called(name: str) -> Board:
-    """One of the lab, or skip."""
+def needs(name: str) -> None:
+    """Skip where that part of the lab is not up."""
     if not lab.is_up(name):
         pytest.skip(f"{name} is not up: `scripts/lab up {name}`")
+
+
+def board_called(name: str) -> Board:
+    """One of the emulated hosts, or skip."""
+    needs(name)
     return BOARDS[name]
+
+
+@pytest.fixture
+def virt(lab_is_up: None) -> Machine:
+    """A whole machine."""
+    needs("virt")
+    return MACHINES["virt"]
+
+
+@pytest.fixture
+def raspi3b(lab_is_up: None) -> Machine:
+    """A whole machine with the device tree of a Raspberry Pi."""
+    needs("raspi3b")
+    return MACHINES["raspi3b"]
 
 
 @pytest.fixture(params=list(BOARDS))

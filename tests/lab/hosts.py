@@ -16,7 +16,7 @@ from tests.lab.places import HERE, STATE, cache, client_key
 from tests.lab.rootfs import root_of
 
 _START_S = 60.0
-_SSHD = """\
+SSHD = """\
 HostKey /etc/ssh/lab_host_key
 AuthorizedKeysFile /etc/ssh/lab_authorized_keys
 StrictModes no
@@ -40,7 +40,7 @@ def start(board: Board) -> None:
     (upper / "files").mkdir()
     describe(board, hw)
     emulation = f"SetEnv QEMU_CPU={board.qemu_cpu} QEMU_UNAME={board.kernel}\n"
-    furnish(upper / "files", _SSHD + emulation)
+    furnish(upper / "files", SSHD + emulation)
     places = [str(place) for place in (STATE / f"{board.name}.root", lower, upper, hw)]
     pid = processes.start(
         board.name,

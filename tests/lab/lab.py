@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.lab import binfmt, hosts, processes
-from tests.lab.boards import BOARDS
-from tests.lab.places import STATE
+from tests.lab import binfmt, hosts, machines, processes
+from tests.lab.boards import BOARDS, Board
+from tests.lab.machines import MACHINES, Machine
+from tests.lab.places import STATE, cache
 
 Say = Callable[[str], None]
+EVERY: dict[str, Board | Machine] = {**BOARDS, **MACHINES}
 
 
 def up(names: Sequence[str], say: Say) -> None:
@@ -26,9 +28,9 @@ def up(names: Sequence[str], say: Say) -> None:
                 say(f"{name}: is up")
                 continue
             began_at_s = time.monotonic()
-            hosts.stop(BOARDS[name])
-            hosts.start(BOARDS[name])
-            say(f"{name}: up in {time.monotonic() - began_at_s:.1f} s, {BOARDS[name].address}")
+            _stop(EVERY[name])
+            _start(EVERY[name])
+            say(f"{name}: up in {time.monotonic() - began_at_s:.1f} s, {EVERY[name].address}")
 
 
 def down(say: Say) -> None:
@@ -36,9 +38,10 @@ def down(say: Say) -> None:
     if not STATE.exists():
         return
     with _alone():
-        for board in BOARDS.values():
-            hosts.stop(board)
+        for place in EVERY.values():
+            _stop(place)
         binfmt.unregister()
+        shutil.rmtree(cache() / "boards", ignore_errors=True)
         shutil.rmtree(STATE)
     say("down")
 
@@ -50,7 +53,21 @@ def is_up(name: str) -> bool:
 
 def names_up() -> list[str]:
     """Boards that are up."""
-    return [name for name in BOARDS if is_up(name)]
+    return [name for name in EVERY if is_up(name)]
+
+
+def _start(place: Board | Machine) -> None:
+    if isinstance(place, Board):
+        hosts.start(place)
+    else:
+        machines.start(place)
+
+
+def _stop(place: Board | Machine) -> None:
+    if isinstance(place, Board):
+        hosts.stop(place)
+    else:
+        machines.stop(place)
 
 
 @contextlib.contextmanager

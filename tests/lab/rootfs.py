@@ -23,7 +23,7 @@ _BASE = (
     "base-files", "base-passwd", "bash", "coreutils", "dash", "findutils", "gawk", "grep",
     "gzip", "hostname", "libc-bin", "libgomp1", "libstdc++6", "login", "mawk", "openssh-server",
     "openssh-sftp-server", "passwd", "procps", "python3", "sed", "sudo", "tar", "util-linux",
-    "iproute2", "fish", "tcsh",
+    "iproute2", "fish", "tcsh", "mount", "dropbear-bin",
 )
 # fmt: on
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
