@@ -1,0 +1,94 @@
+"""Whole machines: memory figures that are true, reboots that are ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.lab import hosts, machines, processes
+from tests.lab.cli import Host
+from tests.lab.machines import Machine
+from tests.lab.places import client_key
+
+
+def as_root(machine: Machine, words: str) -> str:
+    """Standard output of a command of root's, over the system's own ssh."""
+    known = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    command = ["ssh", "-q", *known, "-i", str(client_key()), f"root@{machine.address}", words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout
+
+
+def boot_id(machine: Machine) -> str:
+    return as_root(machine, "cat /proc/sys/kernel/random/boot_id")
+
+
+def bench(host: Host, machine: Machine, model: Path, out: Path) -> dict[str, object]:
+    quick = ["--runs", "2", "--warmup", "0", "--json", "--accept-new", "--out", str(out)]
+    done = host.halfbyte("bench", str(model), "--target", machine.name, *quick)
+    assert done.status == 0, done.stderr
+    (run,) = json.loads((out / "report.json").read_text())["runs"]
+    found: dict[str, object] = run
+    return found
+
+
+def test_memory_on_a_machine_is_what_the_same_run_takes_here(
+    host: Host, virt: Machine, model: Path, tmp_path: Path
+) -> None:
+    quick = ["--runs", "2", "--warmup", "0", "--threads", "2", "--json"]
+    peaks = {}
+    for target in (virt.name, "loopback"):
+        out = tmp_path / target
+        words = ["bench", str(model), "--target", target, "--accept-new", "--out", str(out)]
+        done = host.halfbyte(*words, *quick)
+        assert done.status == 0, done.stderr
+        (run,) = json.loads((out / "report.json").read_text())["runs"]
+        assert run["target"]["emulated"] is (True if target == virt.name else None)
+        peaks[target] = run["memory"]["peak_rss_bytes"]
+    assert 0.6 < peaks[virt.name] / peaks["loopback"] < 1.6, peaks
+
+
+def test_a_pi_that_qemu_plays_is_said_to_be_emulated(
+    host: Host, raspi3b: Machine, model: Path, tmp_path: Path
+) -> None:
+    run = bench(host, raspi3b, model, tmp_path / "run")
+    target = run["target"]
+    assert isinstance(target, dict)
+    assert target["board"] == raspi3b.model
+    assert target["emulated"] is True
+
+
+def test_after_a_reboot_what_was_sent_is_still_there(host: Host, virt: Machine) -> None:
+    assert host.halfbyte("target", "provision", virt.name, "--accept-new").status == 0
+    before = boot_id(virt)
+    as_root(virt, "sync; echo b > /proc/sysrq-trigger")
+    processes.wait("the reboot", lambda: boot_id(virt) not in ("", before), seconds=300)
+    again = host.halfbyte("target", "provision", virt.name, "--json")
+    assert again.status == 0, again.stderr
+    assert again.value["made"] is False
+    assert again.value["sent_bytes"] == 0
+
+
+def test_a_machine_reset_in_a_run_costs_the_rest_of_it_and_no_record(
+    host: Host, virt: Machine, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    process = host.start(
+        *("bench", str(model), "--target", virt.name, "--runs", "5000", "--warmup", "0"),
+        *("--out", str(out), "--json", "--accept-new"),
+    )
+    processes.wait("records", lambda: timed(out) >= 2, seconds=300)
+    machines.reset(virt)
+    process.communicate(timeout=300)
+    hosts.wait_for_ssh(virt.name, virt.address, seconds=300)
+    assert process.returncode == 7
+    report = json.loads((out / "report.json").read_text())
+    assert report["partial"] is True
+    assert report["runs"][0]["speed"]["inference_ms"]["samples"] == timed(out)
+
+
+def timed(out: Path) -> int:
+    """Inferences in the run folder's records so far."""
+    files = list((out / "records").glob("*.jsonl"))
+    return sum(path.read_text().count('"record":"timed"') for path in files)
