@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.places import cache
@@ -42,7 +42,7 @@ class System:
     @property
     def name(self) -> str:
         """Of its folder in the cache: decided by all that goes in."""
-        decides = json.dumps([_VERSION, _BASE, _LEFT_OUT, asdict(self)], sort_keys=True)
+        decides = json.dumps([_VERSION, self.suite, self.architecture, self.wanted, _LEFT_OUT])
         kind = "kernel" if self.kernel else "system"
         digest = hashlib.sha256(decides.encode()).hexdigest()[:8]
         return f"{self.suite}-{self.architecture}-{kind}-{digest}"
