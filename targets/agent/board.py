@@ -165,6 +165,10 @@ def emulated(
     arm = platform.machine().startswith(("arm", "aarch64"))
     if arm and any("vendor_id" in block for block in cpuinfo):
         return True  # a program for Arm that sees an x86 processor
+    # QEMU plays boards with their own device trees, but its SD card gives its name.
+    for card in readings.folders(os.path.join(root, "sys/block"), "mmcblk"):
+        if (readings.text(os.path.join(card, "device/name")) or "").startswith("QEMU"):
+            return True
     # QEMU's user mode hides itself in /proc/self, not in its parent, which it runs as well.
     try:
         parent = os.readlink(os.path.join(root, "proc", str(os.getppid()), "exe"))

@@ -156,6 +156,7 @@ def test_a_machine_that_says_nothing_is_unknown(tmp_path):
     [
         ("proc/device-tree/model", "linux,dummy-virt"),
         ("sys/class/dmi/id/sys_vendor", "QEMU"),
+        ("sys/block/mmcblk0/device/name", "QEMU!"),
         ("proc/cpuinfo", "processor : 0\nmodel name : QEMU TCG CPU version 2.5+\n"),
     ],
 )
