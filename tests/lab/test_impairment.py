@@ -89,11 +89,12 @@ def test_a_reset_reaches_both_ends_with_the_numbers_that_they_expect() -> None:
     arrived(wire, 1.0)
     wire.reset(1.0)
     found = {direction: segment(data) for direction, data in arrived(wire, 2.0)}
-    assert found[UP] is not None
-    assert found[DOWN] is not None
-    assert found[UP].resets
-    assert (found[UP].source, found[UP].target, found[UP].number) == (HOST, BOARD, 730)
-    assert (found[DOWN].source, found[DOWN].target, found[DOWN].number) == (BOARD, HOST, 5004)
+    up, down = found[UP], found[DOWN]
+    assert up is not None
+    assert down is not None
+    assert up.resets
+    assert (up.source, up.target, up.number) == (HOST, BOARD, 730)
+    assert (down.source, down.target, down.number) == (BOARD, HOST, 5004)
 
 
 def test_after_a_reset_the_old_connection_is_refused_and_a_new_one_let_through() -> None:
