@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +68,10 @@ class Host:
         }
         return {**os.environ, **own, "SSH_AUTH_SOCK": ""}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """`halfbyte words...`, running."""
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """`halfbyte words...`, under way; ended with the block if it is not by then."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "toolchain.cli", *words],
             cwd=self.home,
             env=self.environment(),
@@ -77,17 +80,21 @@ class Host:
             stderr=subprocess.PIPE,
             text=True,
         )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def halfbyte(self, *words: str, timeout_s: float = 600) -> Ended:
         """`halfbyte words...`, to its end.  A test fails where that does not come in time."""
         began_at_s = time.monotonic()
-        process = self.start(*words)
-        try:
-            stdout, stderr = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            pytest.fail(f"`halfbyte {' '.join(words)}` did not end within {timeout_s:.0f} s")
+        with self.running(*words) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                pytest.fail(f"`halfbyte {' '.join(words)}` did not end within {timeout_s:.0f} s")
         return Ended(process.returncode, stdout, stderr, time.monotonic() - began_at_s)
 
     def model(self) -> Path:

@@ -74,13 +74,11 @@ def test_a_machine_reset_in_a_run_costs_the_rest_of_it_and_no_record(
     host: Host, virt: Machine, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    process = host.start(
-        *("bench", str(model), "--target", virt.name, "--runs", "5000", "--warmup", "0"),
-        *("--out", str(out), "--json", "--accept-new"),
-    )
-    processes.wait("records", lambda: timed(out) >= 2, seconds=300)
-    machines.reset(virt)
-    process.communicate(timeout=300)
+    words = ["bench", str(model), "--target", virt.name, "--runs", "5000", "--warmup", "0"]
+    with host.running(*words, "--out", str(out), "--json", "--accept-new") as process:
+        processes.wait("records", lambda: timed(out) >= 2, seconds=300)
+        machines.reset(virt)
+        process.communicate(timeout=300)
     hosts.wait_for_ssh(virt.name, virt.address, seconds=300)
     assert process.returncode == 7
     report = json.loads((out / "report.json").read_text())

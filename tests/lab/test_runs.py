@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,16 @@ from tests.lab.link import Link
 TOLD_S = 20 + 12 + 20
 
 
-def start(host: Host, board: Board, model: Path, out: Path, runs: int) -> subprocess.Popen[str]:
-    """A run that has timed something when this returns."""
-    process = host.start(
-        *("bench", str(model), "--target", board.name, "--runs", str(runs), "--warmup", "0"),
-        *("--out", str(out), "--json", "--accept-new"),
-    )
-    processes.wait("records", lambda: timed(out) >= 2 or process.poll() is not None, seconds=300)
-    return process
+@contextlib.contextmanager
+def run(
+    host: Host, board: Board, model: Path, out: Path, runs: int
+) -> Iterator[subprocess.Popen[str]]:
+    """A run that has timed something when the block begins."""
+    words = ["bench", str(model), "--target", board.name, "--runs", str(runs), "--warmup", "0"]
+    with host.running(*words, "--out", str(out), "--json", "--accept-new") as process:
+        begun = lambda: timed(out) >= 2 or process.poll() is not None  # noqa: E731
+        processes.wait("records", begun, seconds=300)
+        yield process
 
 
 def timed(out: Path) -> int:
@@ -42,9 +46,9 @@ def report(out: Path) -> Any:
 def test_a_reset_in_a_run_is_told_and_no_record_is_lost(
     host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path
 ) -> None:
-    process = start(host, pi_4, model, tmp_path, runs=5000)
-    link.reset()
-    process.communicate(timeout=60)
+    with run(host, pi_4, model, tmp_path, runs=5000) as process:
+        link.reset()
+        process.communicate(timeout=60)
     assert process.returncode == 7
     assert report(tmp_path)["partial"] is True
     assert report(tmp_path)["runs"][0]["speed"]["inference_ms"]["samples"] == timed(tmp_path) >= 2
@@ -54,9 +58,9 @@ def test_a_reset_in_a_run_is_told_and_no_record_is_lost(
 def test_a_reset_in_a_run_is_got_over(
     host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path
 ) -> None:
-    process = start(host, pi_4, model, tmp_path, runs=8)
-    link.reset()
-    process.communicate(timeout=300)
+    with run(host, pi_4, model, tmp_path, runs=8) as process:
+        link.reset()
+        process.communicate(timeout=300)
     assert process.returncode == 0
     assert timed(tmp_path) == 8
 
@@ -64,10 +68,10 @@ def test_a_reset_in_a_run_is_got_over(
 def test_a_silent_cut_in_a_run_is_told_in_time_and_no_record_is_lost(
     host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path
 ) -> None:
-    process = start(host, pi_4, model, tmp_path, runs=5000)
-    link.cut()
-    cut_at_s = time.monotonic()
-    process.communicate(timeout=200)
+    with run(host, pi_4, model, tmp_path, runs=5000) as process:
+        link.cut()
+        cut_at_s = time.monotonic()
+        process.communicate(timeout=200)
     told_after_s = time.monotonic() - cut_at_s
     assert process.returncode == 7
     assert report(tmp_path)["partial"] is True
@@ -78,9 +82,9 @@ def test_a_silent_cut_in_a_run_is_told_in_time_and_no_record_is_lost(
 def test_a_short_cut_in_a_run_changes_nothing(
     host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path
 ) -> None:
-    process = start(host, pi_4, model, tmp_path, runs=8)
-    link.cut(seconds=5)
-    _, stderr = process.communicate(timeout=300)
+    with run(host, pi_4, model, tmp_path, runs=8) as process:
+        link.cut(seconds=5)
+        _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert timed(tmp_path) == 8
 
@@ -93,9 +97,9 @@ def test_a_short_cut_in_a_run_changes_nothing(
 def test_after_a_silent_cut_the_next_run_has_the_board(
     host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path
 ) -> None:
-    process = start(host, pi_4, model, tmp_path / "first", runs=5000)
-    link.cut()
-    process.communicate(timeout=200)
+    with run(host, pi_4, model, tmp_path / "first", runs=5000) as process:
+        link.cut()
+        process.communicate(timeout=200)
     link.heal()
     words = ["--runs", "1", "--warmup", "0", "--json", "--out", str(tmp_path / "second")]
     done = host.halfbyte("bench", str(model), "--target", pi_4.name, *words)
