@@ -14,7 +14,7 @@ from targets.deadline import Deadline
 from targets.files import replaced, write_whole
 from targets.progress import SILENT, Progress
 from targets.target import Target
-from toolchain.errors import UnsupportedModel
+from toolchain.errors import ImageUnreadable, UnsupportedModel
 from toolchain.evaluate.truth import Dataset
 from toolchain.measuring import Trust, ready
 from toolchain.subject import Subject
@@ -74,7 +74,8 @@ def detect(
 ) -> Detections:
     """Run `subject` over pictures, on the host or a target, and draw what it found into `out`.
 
-    Raises UnsupportedModel (outputs not understood), the errors of a target, RunIncomplete.
+    Raises UnsupportedModel (outputs not understood), ImageUnreadable (no picture could be read),
+    the errors of a target, RunIncomplete.
     """
     if subject.head is None:
         raise UnsupportedModel(
@@ -94,6 +95,8 @@ def detect(
                 path = names[record.image]
                 pictures.append(_found(record, path, subject.head.names, out))
                 task.advance()
+    if not pictures:
+        raise _none_read(skipped)
     result = Detections(
         model=str(subject.path),
         model_sha256=subject.meta.sha256,
@@ -105,6 +108,16 @@ def detect(
     )
     write_whole(out / "detections.json", as_json(result))
     return result
+
+
+def _none_read(skipped: Sequence[tuple[str, str]]) -> ImageUnreadable:
+    name, reason = skipped[0]
+    if len(skipped) == 1:
+        return ImageUnreadable(f"{name} cannot be read: {reason}", hint="Replace the file.")
+    return ImageUnreadable(
+        f"none of the {len(skipped)} pictures can be read; the first, {name}: {reason}",
+        hint="Replace the files, or name other ones.",
+    )
 
 
 def as_json(detections: Detections) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from targets.errors import CheckFailed, HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain.converting import FLOAT, Converted, Making, ModelFile, convert
+from toolchain.errors import ImageUnreadable
 
 if TYPE_CHECKING:
     from toolchain.evaluate.truth import Dataset
@@ -123,9 +124,13 @@ def measure(
     *,
     command: Sequence[str] = (),
     trust: Trust | None = None,
+    begun: Callable[[Path], None] | None = None,
     progress: Progress = SILENT,
 ) -> Measured:
-    """Models on targets over pictures, then the report."""
+    """Models on targets over pictures, then the report.
+
+    begun: called with `out` before its first run starts.
+    """
     from toolchain import measuring as steps
 
     _check_labels(subjects, dataset)
@@ -135,6 +140,9 @@ def measure(
         with steps.ready(
             target, trust=trust, wheelhouse=measuring.wheelhouse, progress=progress
         ) as board:
+            if begun is not None:
+                begun(out)
+                begun = None
             faults += steps.measure(subjects, board, dataset, measuring, folder, progress=progress)
     return dataclasses.replace(report(out, progress=progress), faults=tuple(faults))
 
@@ -188,15 +196,30 @@ def report(folder: Path, *, progress: Progress = SILENT) -> Measured:
 
 
 def check_measured(measured: Measured) -> None:
-    """Raises what a finished command should fail with: an early end, or nothing detected."""
+    """Raises what a finished command should fail with.
+
+    An early end, no picture that could be read (ImageUnreadable), or nothing detected.
+    """
     if measured.faults:
         raise measured.faults[0]
+    _check_read(measured)
     if measured.report.nothing_detected:
         raise CheckFailed(
             "a model detected nothing at all on these images",
             hint=f"See {measured.folder / 'report.html'}; compare its inputs with the float "
             "model's, and its labels with the data.",
         )
+
+
+def _check_read(measured: Measured) -> None:
+    for run in measured.report.runs:
+        if run.skipped and not run.images_done:
+            first = run.skipped[0]
+            raise ImageUnreadable(
+                f"none of the {len(run.skipped)} pictures could be read; "
+                f"the first, {first.name}: {first.reason}",
+                hint="Replace the files, or name other ones; what was timed is kept.",
+            )
 
 
 def _check_labels(subjects: Sequence[Subject], dataset: Dataset | None) -> None:

@@ -140,19 +140,26 @@ def _download(entry: Entry, url: str, place: Path, progress: Progress) -> None:
 
 
 def _unknown(given: str) -> CheckpointError:
+    path = Path(given).expanduser()
+    if path.is_dir():
+        inside = next((p for p in sorted(path.iterdir()) if p.suffix in (".pt", ".pth")), None)
+        return CheckpointError(
+            f"{given} is a folder, not a checkpoint.",
+            hint=f"Give the file in it: {inside}." if inside else _path_or_name(),
+        )
     looks_like_path = "/" in given or "\\" in given or given.endswith((".pt", ".pth"))
     if looks_like_path:
-        what = "is a folder" if Path(given).expanduser().is_dir() else "does not exist"
-        return CheckpointError(
-            f"The checkpoint {given} {what}.",
-            hint="Give the path of a .pt file, or one of: " + ", ".join(catalogue()) + ".",
-        )
+        return CheckpointError(f"The checkpoint {given} does not exist.", hint=_path_or_name())
     near = difflib.get_close_matches(given.lower(), catalogue(), n=1, cutoff=0.6)
     meant = f"Did you mean {near[0]}? " if near else ""
     return CheckpointError(
         f"There are no weights called {given!r}, and no such file.",
         hint=f"{meant}Known: {', '.join(catalogue())}; or the path of a .pt file.",
     )
+
+
+def _path_or_name() -> str:
+    return f"Give the path of a .pt file, or one of: {', '.join(catalogue())}."
 
 
 def _entry(name: str, table: dict[str, Any]) -> Entry:

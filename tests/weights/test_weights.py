@@ -51,8 +51,18 @@ def test_a_mistyped_name_gets_a_suggestion(given: str) -> None:
 def test_a_path_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
         resolve("nowhere.pt")
+
+
+def test_a_folder_is_called_one_and_the_file_in_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(CheckpointError, match="is a folder"):
         resolve(str(tmp_path) + "/")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"^\. is a folder, not a checkpoint") as caught:
+        resolve(".")
+    assert "best.pt" in caught.value.hint
 
 
 @pytest.fixture

@@ -25,12 +25,13 @@ from toolchain.cli.options import (
     targets_option,
     wheelhouse_option,
 )
+from toolchain.cli.paths import existing_file
 
 _models = click.argument(
     "models",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file(),
 )
 
 
@@ -135,13 +136,6 @@ def evaluate(
     Example:
       halfbyte evaluate models/*.tflite --images val/ --annotations val.json --target garage-pi
     """
-    from targets.errors import InputError
-
-    if not (asked["images"] or asked["annotations"]):
-        raise InputError(
-            "there is nothing to evaluate on",
-            hint="Give --images DIR and --annotations FILE; `halfbyte bench` needs neither.",
-        )
     _measure(
         models, target_names, names, dataset_of(asked), out, "evaluate", accept_new, as_json, asked
     )
@@ -163,18 +157,21 @@ def _measure(
     from toolchain.subject import subject
 
     labels = None if names is None else making.read_labels(names)
-    if out is None:
-        out = Path("runs") / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
-        console.note(f"run folder: {out} (stopped half way? --out {out} goes on)")
     measured = pipeline.measure(
         [subject(path, names=labels) for path in models],
         targets_of(target_names),
         dataset,
         measuring_of(asked),
-        out,
+        out or Path("runs") / time.strftime(f"{kind}-%Y%m%d-%H%M%S"),
         command=command_line(),
         trust=trust(accept_new=accept_new),
+        begun=_tell if out is None else None,
         progress=console.progress(),
     )
     console.show_report(measured, as_json=as_json)
     pipeline.check_measured(measured)
+
+
+def _tell(folder: Path) -> None:
+    """A folder that nobody named."""
+    console.note(f"run folder: {folder} (stopped half way? --out {folder} goes on)")

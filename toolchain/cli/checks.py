@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-model_argument = click.argument(
-    "model", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+from toolchain.cli.paths import existing_file
+
+model_argument = click.argument("model", type=existing_file())
 
 limit_option = click.option(
     "--limit",

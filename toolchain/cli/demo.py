@@ -13,18 +13,19 @@ from toolchain.cli.options import (
     json_option,
     weights_option,
 )
+from toolchain.cli.paths import existing, existing_folder, new_folder
 from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
 
 
 @click.command()
 @weights_option
 @quantizing_options
-@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--annotations", type=click.Path(exists=True, path_type=Path))
-@click.option("--calibration", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--images", type=existing_folder())
+@click.option("--annotations", type=existing())
+@click.option("--calibration", type=existing_folder())
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=new_folder(),
     default=Path("runs/demo"),
     show_default=True,
 )
@@ -60,6 +61,7 @@ def demo(
     recovery = click.get_current_context().get_parameter_source("recovery")
     if recovery is click.core.ParameterSource.DEFAULT:
         asked["recovery"] = "none"  # minutes that a first look should not take
+    recipes, options = recipes_of(asked), quantizer_options_of(asked)
     bar = console.progress()
     own = (images, annotations, calibration)
     if any(own) and not all(own):
@@ -80,8 +82,8 @@ def demo(
     measured = pipeline.run(
         pipeline.Making(
             weights=weights,
-            recipes=recipes_of(asked),
-            options=quantizer_options_of(asked),
+            recipes=recipes,
+            options=options,
             plan=asked["plan_file"],
             max_ap_drop=asked["max_ap_drop"],
             imgsz=(640, 640),

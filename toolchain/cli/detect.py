@@ -17,13 +17,14 @@ from toolchain.cli.options import (
     targets_of,
     weights_option,
 )
+from toolchain.cli.paths import existing, existing_file, new_folder
 
 
 @click.command()
-@click.argument("images", type=click.Path(exists=True, path_type=Path))
+@click.argument("images", type=existing())
 @click.option(
     "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file(),
     help="A .tflite model.  [default: the float model of --weights]",
 )
 @weights_option
@@ -34,7 +35,7 @@ from toolchain.cli.options import (
 @click.option("--threads", type=click.IntRange(1, 64))
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=new_folder(),
     default=Path("detections"),
     show_default=True,
 )
@@ -102,5 +103,8 @@ def _text(result: Any) -> str:
         ]
         lines.append(f"  drawn in {picture.annotated}")
     lines += [f"left out {name}: {reason}" for name, reason in result.skipped]
+    if result.skipped:
+        count = len(result.pictures) + len(result.skipped)
+        lines.append(f"{len(result.skipped)} of {count} pictures left out, see above")
     lines.append(f"all of it: {result.json}")
     return console.printable("\n".join(lines))

@@ -9,14 +9,15 @@ import click
 
 from toolchain.cli import console
 from toolchain.cli.options import json_option
+from toolchain.cli.paths import existing_file, new_file
 
 
 @click.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model", type=existing_file())
 @click.option(
     "-o",
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=new_file(),
     help="The file to write.  [default: MODEL-expanded.tflite beside it]",
 )
 @json_option

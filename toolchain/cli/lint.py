@@ -10,6 +10,7 @@ import click
 from toolchain.cli import console
 from toolchain.cli.checks import limit_option, model_argument, pictures, threads_option
 from toolchain.cli.options import json_option
+from toolchain.cli.paths import existing, existing_file
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _SHOWN = 4
@@ -19,13 +20,13 @@ _SHOWN = 4
 @model_argument
 @click.option(
     "--images",
-    type=click.Path(exists=True, path_type=Path),
+    type=existing(),
     help="Typical pictures: what only they show is looked for too.",
 )
 @limit_option
 @click.option(
     "--against",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file(),
     help="The float .tflite that MODEL was made from.",
 )
 @threads_option

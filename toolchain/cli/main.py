@@ -13,6 +13,9 @@ import click
 
 from targets.errors import HalfbyteError
 from toolchain import __version__
+from toolchain.cli.errors import Interrupted, UsageError
+from toolchain.cli.loudness import accept_verbose
+from toolchain.cli.words import sparing_last, spread
 
 # Name of the command -> module in toolchain.cli that defines it; imported when it is used, so that
 # `halfbyte --help` stays quick.
@@ -51,6 +54,7 @@ class Commands(click.Group):
         module = importlib.import_module(f"toolchain.cli.{COMMANDS[cmd_name]}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
+        accept_verbose(command)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -65,15 +69,35 @@ class Commands(click.Group):
             raise click.UsageError(message, ctx) from error
 
 
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from toolchain.cli import console
+
+    console.show(
+        {"name": "halfbyte", "version": __version__},
+        as_json=context.params["as_json"],
+        text=lambda value: f"{value['name']}, version {value['version']}",
+    )
+    context.exit()
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 fine, 2 usage, 3 input, 4 connection, 5 board, 6 download, "
-    "7 run incomplete, 8 check failed, 130 interrupted.",
+    epilog="Exit codes: 0 fine, 1 conversion failed or a fault of ours, 2 usage, 3 input, "
+    "4 connection, 5 board, 6 download, 7 run incomplete, 8 check failed, 130 interrupted, "
+    "141 nobody reads the output any more.",
 )
-@click.version_option(__version__, prog_name="halfbyte")
-@click.option("-v", "--verbose", count=True, help="Say more on stderr (-vv: everything).")
-def cli(verbose: int) -> None:
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+@click.option("--json", "as_json", is_flag=True, is_eager=True, help="With --version: as JSON.")
+def cli(as_json: bool) -> None:
     """Quantize YOLO detectors to 4 or 8 bits, run them on small boards, report what was measured.
 
     \b
@@ -83,13 +107,11 @@ def cli(verbose: int) -> None:
       halfbyte run --weights best.pt --bits 4 8 --target garage-pi \\
           --images val/ --annotations val.json --calibration train/
     """
-    level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
-    if verbose < 2:
-        for name in ("paramiko", "asyncssh", "PIL", "tensorflow", "h5py"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+    if as_json:
+        raise click.UsageError("--json goes after the command")
+
+
+accept_verbose(cli)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,17 +125,18 @@ def _run(arguments: list[str]) -> int:
 
     as_json = "--json" in arguments
     try:
-        code = cli.main(args=_spread(arguments), prog_name="halfbyte", standalone_mode=False)
+        code = _invoke(arguments)
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
     except click.ClickException as error:
-        if as_json:
-            console.show_error(_from_click(error), as_json=True)
-        else:
-            error.show()
+        console.show_error(_from_click(error, arguments), as_json=as_json)
         return 2
     except (KeyboardInterrupt, click.Abort):
-        stopped = _Interrupted(
+        stopped = Interrupted(
             "interrupted. What was made or measured is kept.",
             hint="With the same --out the same command goes on from there.",
         )
@@ -131,18 +154,37 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-class _UsageError(HalfbyteError):
-    exit_code = 2
+def _invoke(arguments: list[str]) -> Any:
+    """What the command returns.  A number that an option took is a path where one is missing."""
+    try:
+        return _called(spread(arguments))
+    except click.MissingParameter as error:
+        spared = sparing_last(arguments)
+        if spared is None or not isinstance(error.param, click.Argument):
+            raise
+        if not os.path.lexists(spared.number):
+            message = error.format_message().rstrip(".")
+            raise UsageError(
+                f"{message}: {spared.option} took every number after it, {spared.number} too.",
+                hint=f"Name the path before {spared.option}, or write it as ./{spared.number}.",
+            ) from error
+        return _called(spared.words)
 
 
-class _Interrupted(HalfbyteError):
-    exit_code = 130
+def _called(arguments: list[str]) -> Any:
+    try:
+        return cli.main(args=arguments, prog_name="halfbyte", standalone_mode=False)
+    except SystemExit as stop:  # click's one way out that is no exception of its own
+        raise BrokenPipeError from stop
 
 
-def _from_click(error: click.ClickException) -> HalfbyteError:
+def _from_click(error: click.ClickException, arguments: list[str]) -> HalfbyteError:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "halfbyte"
-    return _UsageError(error.format_message(), hint=f"{path} --help shows what it takes.")
+    if context is not None:
+        path = context.command_path
+    else:
+        path = " ".join(["halfbyte", *[word for word in arguments if word in COMMANDS][:1]])
+    return UsageError(error.format_message(), hint=f"`{path} --help` shows what it takes.")
 
 
 def _from_os(error: OSError) -> HalfbyteError:
@@ -154,21 +196,3 @@ def _from_os(error: OSError) -> HalfbyteError:
         f"{error.strerror or error}{where}",
         hint="Check that the path exists, may be read or written, and that the disk has room.",
     )
-
-
-def _spread(arguments: list[str]) -> list[str]:
-    """`--bits 4 8` as `--bits 4 --bits 8`: the form people type, which click does not know."""
-    spread: list[str] = []
-    option = ""
-    for word in arguments:
-        name = word.split("=", 1)[0]
-        if name in ("--bits", "--imgsz"):
-            spread += [name, word[len(name) + 1 :]] if "=" in word else [word]
-            option = name
-            continue
-        if not word.isdigit():
-            option = ""
-        elif option and spread[-1] != option:
-            spread.append(option)
-        spread.append(word)
-    return spread

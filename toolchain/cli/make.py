@@ -15,6 +15,7 @@ from toolchain.cli.options import (
     names_option,
     weights_option,
 )
+from toolchain.cli.paths import existing_file, existing_folder, new_folder
 from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
 
 
@@ -25,14 +26,14 @@ from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, r
 @names_option
 @click.option(
     "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=existing_folder(),
     required=True,
     help="Folder of typical pictures (32 to 128), none of which is scored later.",
 )
 @click.option("--calibration-limit", type=click.IntRange(1), help="At most that many of them.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=new_folder(),
     default=Path("models"),
     show_default=True,
 )
@@ -57,20 +58,21 @@ def convert(
     from toolchain import making, pipeline
 
     size = height_width(imgsz)
+    asked_for = pipeline.Making(
+        weights=weights,
+        recipes=recipes_of(asked),
+        options=quantizer_options_of(asked),
+        plan=asked["plan_file"],
+        max_ap_drop=asked["max_ap_drop"],
+        imgsz=size,
+        calibration=making.find_calibration(calibration, limit=calibration_limit),
+        names=names,
+    )
     if not as_json:
         console.note(f"network input: height {size[0]}, width {size[1]}")
     bar = console.progress()
     result = pipeline.convert(
-        pipeline.Making(
-            weights=weights,
-            recipes=recipes_of(asked),
-            options=quantizer_options_of(asked),
-            plan=asked["plan_file"],
-            max_ap_drop=asked["max_ap_drop"],
-            imgsz=size,
-            calibration=making.find_calibration(calibration, limit=calibration_limit),
-            names=names,
-        ),
+        asked_for,
         out,
         progress=bar,
     )
@@ -127,7 +129,7 @@ def predicted_lines(predicted: Any) -> list[str]:
 
 
 @click.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model", type=existing_file())
 @json_option
 def inspect(model: Path, as_json: bool) -> None:
     """Say what is in MODEL, any .tflite file: size, operators, inputs, outputs, labels.

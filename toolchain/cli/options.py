@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from targets.errors import InputError
+from toolchain.cli.paths import existing, existing_file, existing_folder, new_folder
+
 if TYPE_CHECKING:
     from targets.target import Target
     from toolchain.evaluate.truth import Dataset
@@ -34,7 +37,7 @@ imgsz_option = click.option(
 
 names_option = click.option(
     "--names",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file(),
     help="Labels, one a line, where the checkpoint's own are wrong.  Their number must fit.",
 )
 
@@ -52,7 +55,7 @@ accept_new_option = click.option(
 
 wheelhouse_option = click.option(
     "--wheelhouse",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=existing_folder(),
     help="Take the board's packages from this folder instead of the network.",
 )
 
@@ -81,17 +84,17 @@ def measuring_options(function: F) -> F:
 _data: list[Callable[[Any], Any]] = [
     click.option(
         "--images",
-        type=click.Path(exists=True, path_type=Path),
+        type=existing(),
         help="Folder of evaluation images.",
     ),
     click.option(
         "--annotations",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=existing_file(),
         help="Ground truth: COCO JSON, or data.yaml of a data set in YOLO form.",
     ),
     click.option(
         "--more-images",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        type=existing_folder(),
         help="Folder of pictures without ground truth: they count for agreement with float.",
     ),
     click.option("--limit", type=click.IntRange(1), help="Only the first N images."),
@@ -140,7 +143,7 @@ def out_option(default: str) -> Callable[[F], F]:
     moving = "<" in default
     return click.option(
         "--out",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=new_folder(),
         default=None if moving else Path(default),
         show_default=default,
         help="Run folder: records, report.json, report.html, report.csv.",
@@ -153,9 +156,18 @@ def command_line() -> tuple[str, ...]:
 
 
 def dataset_of(asked: dict[str, Any]) -> Dataset:
-    """The data set that --images, --annotations, --more-images and --limit describe."""
+    """The data set that --images, --annotations, --more-images and --limit describe.
+
+    Raises InputError: none of them is given; DataError.
+    """
     from toolchain.evaluate import datasets
 
+    if not (asked["images"] or asked["annotations"]):
+        raise InputError(
+            "there is nothing to evaluate on",
+            hint="Give --images DIR, and --annotations FILE to score against ground truth "
+            "(a data.yaml may name the images itself).",
+        )
     dataset = datasets.load(asked["annotations"], asked["images"])
     if asked["limit"] is not None:
         dataset = dataset.only([picture.id for picture in dataset.images[: asked["limit"]]])

@@ -9,13 +9,14 @@ import click
 
 from toolchain.cli import console
 from toolchain.cli.options import json_option
+from toolchain.cli.paths import existing_file, new_file
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=existing_file())
 @click.option(
     "--picture",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=new_file(),
     help="Draw it as SVG too, into this file.",
 )
 @json_option

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from toolchain.cli.paths import existing_file
 
 if TYPE_CHECKING:
     from toolchain.quantize import Form, Options, Recipe
@@ -43,7 +44,7 @@ _quantizing: list[Callable[[Any], Any]] = [
     click.option(
         "--plan",
         "plan_file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=existing_file(),
         help="Instead of --bits, --recipe and --budget: each layer as this .plan.toml says, which "
         "lies beside every model that was made and may be edited.",
     ),

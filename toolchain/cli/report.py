@@ -8,10 +8,11 @@ import click
 
 from toolchain.cli import console
 from toolchain.cli.options import json_option
+from toolchain.cli.paths import existing_folder
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=existing_folder())
 @json_option
 def report(folder: Path, as_json: bool) -> None:
     """Make the report of FOLDER again: report.json, report.html, report.csv, and a table here.

@@ -26,6 +26,7 @@ from toolchain.cli.options import (
     targets_option,
     weights_option,
 )
+from toolchain.cli.paths import existing_folder
 from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
 
 
@@ -36,7 +37,7 @@ from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, r
 @data_options
 @click.option(
     "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=existing_folder(),
     required=True,
     help="Folder of typical pictures (32 to 128), none of which is scored.",
 )
@@ -74,6 +75,17 @@ def run(
     from toolchain.cli.trust import trust
 
     size = height_width(imgsz)
+    asked_for = pipeline.Making(
+        weights=weights,
+        recipes=recipes_of(asked),
+        options=quantizer_options_of(asked),
+        plan=asked["plan_file"],
+        max_ap_drop=asked["max_ap_drop"],
+        imgsz=size,
+        calibration=making.find_calibration(calibration, limit=calibration_limit),
+        names=names,
+    )
+    targets = targets_of(target_names)
     dataset = dataset_of(asked)
     if not as_json:
         console.note(f"network input: height {size[0]}, width {size[1]}")
@@ -81,17 +93,8 @@ def run(
         for line in dataset.notes:
             console.note(f"  {line}")
     measured = pipeline.run(
-        pipeline.Making(
-            weights=weights,
-            recipes=recipes_of(asked),
-            options=quantizer_options_of(asked),
-            plan=asked["plan_file"],
-            max_ap_drop=asked["max_ap_drop"],
-            imgsz=size,
-            calibration=making.find_calibration(calibration, limit=calibration_limit),
-            names=names,
-        ),
-        targets_of(target_names),
+        asked_for,
+        targets,
         dataset,
         measuring_of(asked),
         out or Path("runs") / f"{Path(weights).stem}-{size[0]}x{size[1]}",

@@ -19,6 +19,7 @@ from toolchain.cli.options import (
     names_option,
     weights_option,
 )
+from toolchain.cli.paths import existing, existing_file, existing_folder, new_folder
 
 if TYPE_CHECKING:
     from toolchain.study.engine import Engine
@@ -37,19 +38,19 @@ def _print_grid(context: click.Context, _option: click.Parameter, wanted: bool) 
 @weights_option
 @click.option(
     "--images",
-    type=click.Path(exists=True, path_type=Path),
+    type=existing(),
     required=True,
     help="Folder of evaluation images.",
 )
 @click.option(
     "--annotations",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file(),
     required=True,
     help="Ground truth: COCO JSON, or data.yaml of a data set in YOLO form.",
 )
 @click.option(
     "--calibration",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=existing_folder(),
     required=True,
     help="Folder of typical pictures (32 to 128), none of which is scored.",
 )
@@ -58,7 +59,7 @@ def _print_grid(context: click.Context, _option: click.Parameter, wanted: bool) 
 @click.option(
     "--grid",
     "grid_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file(),
     help="What to try, as TOML; --print-grid shows the form.",
 )
 @click.option("--quick", is_flag=True, help="A small grid: seven cells in place of some fifty.")
@@ -80,7 +81,7 @@ def _print_grid(context: click.Context, _option: click.Parameter, wanted: bool) 
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=new_folder(),
     default=Path("study"),
     show_default=True,
     help="Folder for finished cells and results; the same folder goes on where it ended.",

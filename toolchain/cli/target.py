@@ -12,6 +12,7 @@ import click
 from targets.target import Target
 from toolchain.cli import console
 from toolchain.cli.options import accept_new_option, json_option, wheelhouse_option
+from toolchain.cli.paths import existing_file
 
 
 @click.group()
@@ -46,7 +47,7 @@ def list_(as_json: bool) -> None:
 @target.command()
 @click.argument("address")
 @click.option("--name", help="What to call it.  [default: the host]")
-@click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--key", type=existing_file())
 @click.option("--board", help="What it is, where it cannot tell itself.")
 @click.option("--notes", default="", help="For yourself.")
 @click.option("--python", help="The interpreter on the board to start from.")

@@ -10,19 +10,18 @@ import click
 from toolchain.cli import console
 from toolchain.cli.checks import limit_option, model_argument, pictures, threads_option
 from toolchain.cli.options import accept_new_option, json_option, targets_of
+from toolchain.cli.paths import existing, existing_file, new_folder
 
 
 @click.command()
 @model_argument
 @click.option(
     "--against",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file(),
     required=True,
     help="The float .tflite that MODEL was made from.",
 )
-@click.option(
-    "--images", type=click.Path(exists=True, path_type=Path), required=True, help="Real pictures."
-)
+@click.option("--images", type=existing(), required=True, help="Real pictures.")
 @limit_option
 @click.option("--target", "target_name", help="Compare this machine with that target too.")
 @click.option(
@@ -51,7 +50,7 @@ from toolchain.cli.options import accept_new_option, json_option, targets_of
 @click.option("--all", "every", is_flag=True, help="Show all tensors, not only layers' outputs.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=new_folder(),
     default=Path("verification"),
     show_default=True,
     help="Folder for the result as JSON and as a picture.",

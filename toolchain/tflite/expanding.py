@@ -8,6 +8,7 @@ from pathlib import Path
 from targets.agent import expand
 from targets.files import replaced
 from toolchain.errors import MalformedModel, UnsupportedModel
+from toolchain.tflite.facts import facts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ def expand_file(path: Path, out: Path) -> Expanded:
 
     Raises MalformedModel, UnsupportedModel (an ordinary one already), OSError.
     """
+    facts(path)  # the same words about a damaged file as from every other command
     data = path.read_bytes()
     try:
         expansion = expand.read(data)
@@ -37,7 +39,7 @@ def expand_file(path: Path, out: Path) -> Expanded:
             expand.write(expansion, stream.fileno())
     except expand.Malformed as error:
         raise MalformedModel(
-            f"{path.name}: a damaged model: {error}",
+            f"{path.name}: a damaged TFLite model: {error}",
             hint="The file is cut short or corrupted; copy or convert it again.",
         ) from error
     return Expanded(out, expansion.total_bytes, len(data), len(expansion.filters))
