@@ -89,14 +89,11 @@ def test_a_short_cut_in_a_run_changes_nothing(
     assert timed(tmp_path) == 8
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the old run holds the board until its server learns of the cut: BoardBusy",
-)
 def test_after_a_silent_cut_the_next_run_has_the_board(
     host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path
 ) -> None:
+    # The board's kernel sends again as soon as the cable is in (RFC 6069), and is answered by a
+    # reset, which ends the old agent.  Behind a router it would take longer.
     with run(host, pi_4, model, tmp_path / "first", runs=5000) as process:
         link.cut()
         process.communicate(timeout=200)
