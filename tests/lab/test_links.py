@@ -53,9 +53,8 @@ def deploy(host: Host, file: Path, timeout_s: float = 300) -> Ended:
 
 def is_whole(host: Host, board: Board, file: Path, done: Ended) -> bool:
     (path,) = done.value["paths"]
-    return (
-        hosts.run_as_root(board, f"sha256sum {path}").stdout.split()[0] == path.rpartition("/")[2]
-    )
+    digest: str = hosts.run_as_root(board, f"sha256sum {path}").stdout.split()[0]
+    return digest == str(path).rpartition("/")[2]
 
 
 def test_a_link_of_256_kbit_is_slow_and_nothing_else(
