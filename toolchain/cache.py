@@ -25,14 +25,19 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from targets.files import sha256_file, write_whole
 
 SCHEMA: Final = "halfbyte.cache"
 VERSION: Final = 1
+WAIT_TOLD_S: Final = 1.0
+"""Waiting for another process is told after this."""
+
+_POLL_S: Final = 0.05
 _ENTRY: Final = "entry.json"
 _log = logging.getLogger(__name__)
 
@@ -124,9 +129,24 @@ class Cache:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                _log.info("waiting for another process that makes the same (%s)", key[:12])
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                self._wait(stream, key)
             yield
+
+    def _wait(self, stream: IO[bytes], key: str) -> None:
+        """For the lock that another process holds; told once it takes longer than a moment."""
+        told_at = time.monotonic() + WAIT_TOLD_S
+        while time.monotonic() < told_at:
+            time.sleep(_POLL_S)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+        _log.warning(
+            "waiting for another process that is making the same (%s, %s...), which is then taken "
+            "from there; Ctrl-C is safe",
+            self._folder.name,
+            key[:12],
+        )
+        fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def _sync(folder: Path) -> None:

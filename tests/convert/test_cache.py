@@ -106,3 +106,27 @@ def test_processes_that_need_the_same_make_it_once(tmp_path: Path) -> None:
     found = sorted(process.communicate(timeout=60)[0].strip() for process in processes)
 
     assert found == ["False", "True", "True", "True"]
+
+
+def test_a_wait_for_another_process_is_told_after_a_moment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = Cache(tmp_path, "kind")
+    cache.get_or_make("a1", write("made")).folder.joinpath("result.txt").unlink()
+    lock = tmp_path / "kind" / "a1.lock"
+    code = (
+        "import fcntl, sys, time; stream = open(sys.argv[1], 'ab')\n"
+        "fcntl.flock(stream, fcntl.LOCK_EX); print('held', flush=True); time.sleep(1.6)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert not cache.get_or_make("a1", write("made")).found
+    holder.communicate(timeout=60)
+
+    told = [record.getMessage() for record in caplog.records if "waiting" in record.message]
+    assert len(told) == 1
+    assert "kind a1" in told[0].replace(",", "")
+    assert "Ctrl-C is safe" in told[0]

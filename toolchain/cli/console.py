@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from targets.errors import HalfbyteError
-from targets.progress import SILENT, Progress, Task
+from targets.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,57 +118,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-class _BarTask:
-    def __init__(self, bar: Any, task_id: Any) -> None:
-        self._bar, self._id = bar, task_id
-
-    def advance(self, amount: float = 1) -> None:
-        self._bar.advance(self._id, amount)
-
-    def note(self, text: str) -> None:
-        self._bar.update(self._id, detail=printable(text))
-
-
-def _rate_column() -> Any:
-    from rich.progress import ProgressColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Units a second."""
-
-        def render(self, task: Any) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:.1f}/s" if speed else "")
-
-    return Rate()
-
-
-class Bars:
-    """Progress bars with speed and time left, on stderr."""
-
-    @contextlib.contextmanager
-    def task(self, label: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
-        """A bar that stays when it is done, with the time it took."""
-        from rich import progress as bars
-
-        amount: list[Any] = [bars.MofNCompleteColumn(), bars.TextColumn(unit), _rate_column()]
-        if unit == "B":
-            amount = [bars.DownloadColumn(), bars.TransferSpeedColumn()]
-        with bars.Progress(
-            bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(bar_width=24),
-            *(amount if total is not None else []),
-            bars.TimeElapsedColumn(),
-            *([bars.TextColumn("left"), bars.TimeRemainingColumn()] if total is not None else []),
-            bars.TextColumn("{task.fields[detail]}", markup=False),
-            console=err(),
-        ) as bar:
-            task_id = bar.add_task(label, total=total, detail="")
-            yield _BarTask(bar, task_id)
-            if total is None:
-                bar.update(task_id, total=1, completed=1)
-
-
 def progress() -> Progress:
     """Bars on a terminal, nothing in a pipe."""
-    return Bars() if sys.stderr.isatty() else SILENT
+    if not sys.stderr.isatty():
+        return SILENT
+    from toolchain.cli.bars import Bars
+
+    return Bars(err())
