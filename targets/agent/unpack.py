@@ -5,6 +5,7 @@
     grouped    such codes, and multipliers 1..15, packed like them
     codebook   4-bit indices packed like them, and 16 int8 levels for the filter or each channel
     entropy    int8 codes, entropy-coded (`unpack_entropy`)
+    ranks      indices as for a codebook, less RANK_ZERO, entropy-coded; frequent ones come first
 
 Arrays are flat and in C order of [O, H, W, I]: `rows` channels of `row` values.  The inverse is
 `toolchain.tflite.packed_codecs`.
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 Stored = Tuple[Any, ...]
 """Memoryviews of the tensors of one filter."""
 
-PLAIN, NIBBLES, GROUPED, CODEBOOK, ENTROPY = 1, 2, 3, 4, 5
+PLAIN, NIBBLES, GROUPED, CODEBOOK, ENTROPY, RANKS = 1, 2, 3, 4, 5, 6
 LEVELS = 16
+RANK_ZERO = 7
+"""Index that is coded as 0; the rarest one, 15, is then the only one that does not fit a nibble."""
 
 _TABLES = 256  # tables of two levels a byte made at a time: 128 KiB
 
@@ -92,8 +95,12 @@ def _grouped(stored: Stored, out: Int8Array, size: int) -> None:
 
 def _check_codebook(stored: Stored, rows: int, row: int, size: int) -> None:
     _check_nibbles(stored, rows, row, size)
-    if len(stored[1]) not in (LEVELS, rows * LEVELS):
-        raise Malformed(f"{len(stored[1])} levels for {rows} channels")
+    _check_levels(stored[1], rows)
+
+
+def _check_levels(levels: Any, rows: int) -> None:
+    if len(levels) not in (LEVELS, rows * LEVELS):
+        raise Malformed(f"{len(levels)} levels for {rows} channels")
 
 
 def _codebook(stored: Stored, out: Int8Array, _size: int) -> None:
@@ -124,6 +131,27 @@ def _entropy(stored: Stored, out: Int8Array, _size: int) -> None:
     unpack_entropy.decode(stored[0], out)
 
 
+def _check_ranks(stored: Stored, rows: int, row: int, size: int) -> None:
+    _check_entropy(stored, rows, row, size)
+    _check_levels(stored[1], rows)
+
+
+def _ranks(stored: Stored, out: Int8Array, _size: int) -> None:
+    """Entropy-coded indices of 16 levels, which the filter or each row has."""
+    unpack_entropy.decode(stored[0], out)
+    if out.size and (out.min() < -RANK_ZERO or out.max() >= LEVELS - RANK_ZERO):
+        raise Malformed("an index of no level")
+    levels = np.frombuffer(stored[1], np.int8).reshape(-1, LEVELS)
+    tables = np.zeros((len(levels), 256), np.int8)
+    tables[:, (np.arange(LEVELS) - RANK_ZERO) & 0xFF] = levels
+    places = out.view(np.uint8)
+    if len(levels) == 1:
+        out[...] = tables[0][places]
+        return
+    for table, place, codes in zip(tables, places, out):
+        codes[...] = table[place]
+
+
 def _groups(row: int, size: int) -> int:
     return (row + size - 1) // size
 
@@ -148,4 +176,5 @@ CODECS: Dict[int, Codec] = {
     GROUPED: Codec(2, _check_grouped, _grouped),
     CODEBOOK: Codec(2, _check_codebook, _codebook),
     ENTROPY: Codec(1, _check_entropy, _entropy),
+    RANKS: Codec(2, _check_ranks, _ranks),
 }

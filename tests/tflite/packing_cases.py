@@ -18,7 +18,7 @@ from toolchain.tflite.packed import pack
 from toolchain.tflite.packing import pack_int4
 
 SIDE = 6
-CODECS = ("plain", "nibbles", "grouped", "layer", "channel", "entropy")
+CODECS = ("plain", "nibbles", "grouped", "layer", "channel", "entropy", "ranks")
 INPUT_SCALE = 1 / 255
 
 
@@ -37,6 +37,10 @@ def coded_filter(kind: str, shape: tuple[int, ...], seed: int, size: int = 4) ->
     if kind in ("layer", "channel"):
         levels = random.integers(-127, 128, (1 if kind == "layer" else rows, 16)).astype(np.int8)
         return coded.Codebook((codes + 8).astype(np.uint8), levels)
+    if kind == "ranks":  # one index is much more frequent than others
+        indices = random.geometric(0.7, shape).clip(1, 16) - 1
+        levels = random.integers(-127, 128, (rows, 16)).astype(np.int8)
+        return coded.Codebook(indices.astype(np.uint8), levels)
     spread = random.laplace(0, 3, shape).round().clip(-127, 127)
     return coded.Entropy(spread.astype(np.int8))
 

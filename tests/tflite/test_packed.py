@@ -37,7 +37,7 @@ from toolchain.errors import OutOfRange
 from toolchain.quantize import coded
 from toolchain.tflite import flatbuffer, packed_entropy
 from toolchain.tflite.packed import options, pack
-from toolchain.tflite.packed_codecs import store
+from toolchain.tflite.packed_codecs import ranked, store
 
 PACKED = packed_mixed()
 ENTROPY_CODED = store(coded_filter("entropy", (40, 3, 3, 10), seed=1)).tensors[0][1].tobytes()
@@ -290,6 +290,43 @@ def test_kernels_come_back_as_channels_do(codes: NDArray[np.int8]) -> None:
     unpack.decode(unpack.ENTROPY, (memoryview(stored),), found)
 
     np.testing.assert_array_equal(found, codes.reshape(found.shape))
+
+
+@given(
+    st.tuples(*[st.integers(1, n) for n in (5, 3, 3, 9)]).flatmap(
+        lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 15))
+    ),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_ranked_indices_mean_what_indices_do(
+    indices: NDArray[np.uint8], shared: bool, seed: int
+) -> None:
+    rows = 1 if shared else len(indices)
+    levels = np.random.default_rng(seed).integers(-127, 128, (rows, 16)).astype(np.int8)
+    tensors = tuple(memoryview(array.tobytes()) for _, array in ranked(indices, levels))
+
+    found = np.zeros((len(indices), indices[0].size), np.int8)
+    unpack.decode(unpack.RANKS, tensors, found)
+
+    values = coded.expand(coded.Codebook(indices, levels))
+    np.testing.assert_array_equal(found, values.reshape(found.shape))
+
+
+def test_indices_that_are_not_alike_are_stored_by_rank_and_take_their_entropy() -> None:
+    filter_ = coded_filter("ranks", (64, 3, 3, 64), seed=3)
+    stored = store(filter_)
+
+    assert stored.codec == unpack.RANKS
+    assert 8 * stored.tensors[0][1].size < 1.5 * filter_.indices.size  # of 4; their entropy is 1.26
+
+
+def test_an_index_of_no_level_is_refused() -> None:
+    levels = memoryview(bytes(16))
+    for code in (-8, 9):
+        stored = packed_entropy.encode(np.full((2, 1, 1, 4), code, np.int8))
+        with pytest.raises(expand.Malformed, match="no level"):
+            unpack.decode(unpack.RANKS, (memoryview(stored), levels), np.zeros((2, 4), np.int8))
 
 
 def test_kernels_of_unlike_energy_lie_together() -> None:

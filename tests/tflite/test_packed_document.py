@@ -29,7 +29,7 @@ def test_every_codec_has_its_number_in_the_document() -> None:
 
     assert {int(number): name.upper() for number, name in rows.items()} == {
         getattr(unpack, name): name
-        for name in ("PLAIN", "NIBBLES", "GROUPED", "CODEBOOK", "ENTROPY")
+        for name in ("PLAIN", "NIBBLES", "GROUPED", "CODEBOOK", "ENTROPY", "RANKS")
     }
     assert {int(number) for number in rows} == set(unpack.CODECS)
 

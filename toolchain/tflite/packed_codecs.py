@@ -55,7 +55,11 @@ def store(filter: CodedFilter) -> Stored:  # noqa: A002  # TFLite's own word
 
 def stored_bits(filter: CodedFilter) -> float:  # noqa: A002
     """Bits of all that `store` gives: codes and what decodes them, scales apart."""
-    return 8.0 * sum(values.nbytes for _, values in store(filter).tensors)
+    return 8.0 * _size_bytes(store(filter))
+
+
+def _size_bytes(stored: Stored) -> int:
+    return sum(values.nbytes for _, values in stored.tensors)
 
 
 def _stored(filter: CodedFilter) -> Stored:  # noqa: A002
@@ -74,10 +78,29 @@ def _stored(filter: CodedFilter) -> Stored:  # noqa: A002
             tensors = ("codes", _nibbles(codes)), ("multipliers", _nibbles(multipliers))
             return Stored(unpack.GROUPED, tensors, size)
         case Codebook(indices, levels):
-            return Stored(unpack.CODEBOOK, (("indices", _nibbles(indices)), ("levels", levels)))
+            plain = Stored(unpack.CODEBOOK, (("indices", _nibbles(indices)), ("levels", levels)))
+            by_rank = Stored(unpack.RANKS, ranked(indices, levels))
+            return min(plain, by_rank, key=_size_bytes)
         case Entropy(codes):
             stored = np.frombuffer(packed_entropy.encode(codes), np.uint8)
             return Stored(unpack.ENTROPY, (("entropy", stored),))
+
+
+def ranked(
+    indices: NDArray[np.uint8], levels: NDArray[np.int8]
+) -> tuple[tuple[str, NDArray[Any]], ...]:
+    """Indices renamed by falling frequency and entropy-coded, and the levels in that order.
+
+    indices: uint8 [O, H, W, I], 0 to 15.  levels: int8 [1, 16] or [O, 16].  All channels then use
+    like codes, so that few tables serve many of them.
+    """
+    rows = indices.reshape(len(levels), -1)
+    counts = np.stack([np.bincount(row, minlength=unpack.LEVELS) for row in rows])
+    order = np.argsort(-counts, axis=1, kind="stable")
+    ranks = np.take_along_axis(np.argsort(order, axis=1), rows.astype(np.intp), axis=1)
+    codes = (ranks - unpack.RANK_ZERO).astype(np.int8).reshape(indices.shape)
+    stored = np.frombuffer(packed_entropy.encode(codes), np.uint8)
+    return ("indices", stored), ("levels", np.take_along_axis(levels, order, axis=1))
 
 
 def _nibbles(values: NDArray[Any]) -> NDArray[np.uint8]:
