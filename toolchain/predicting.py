@@ -61,7 +61,7 @@ class Prediction:
 def lost_points(agreement: float) -> float:
     """AP lost, in points, of a model with that agreement (0 to 100): d / 5 + d^2 / 150.
 
-    d = 100 - agreement.  Above what each model of docs/plans.md lost; not a bound.
+    d = 100 - agreement.  docs/plans.md shows it beside what models lost; it is not a bound.
     """
     short = max(0.0, 100 - agreement)
     return short / 5 + short**2 / 150
