@@ -20,6 +20,7 @@ from toolchain.quantize.calibration import Calibration
 from toolchain.quantize.chosen import chosen
 from toolchain.quantize.coded import CodedFilter
 from toolchain.quantize.graph import FloatGraph, check_weights
+from toolchain.quantize.learned import learn
 from toolchain.quantize.nearest import round_to_nearest
 from toolchain.quantize.outputs import box_makers, logits
 from toolchain.quantize.pinned import Pinned
@@ -199,7 +200,20 @@ class _Work:
                 settings=settings,
                 progress=progress,
             )
-        return {index: self._as_filed(index, one) for index, one in made.items()}
+        filed = {index: self._as_filed(index, one) for index, one in made.items()}
+        if settings is None or not pictures or not settings.epochs:
+            return filed
+        return learn(
+            self._graph,
+            scales,
+            pictures,
+            filed,
+            {index: floor for index, floor in floors.items() if index not in self._chosen.islands},
+            self._facts.head if self._facts else None,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            progress=progress,
+        )
 
     def _as_filed(self, index: int, made: Recovered) -> Recovered:
         """Filters of float outputs stay exact: few bits would cost more there than they save."""

@@ -40,7 +40,8 @@ Array = NDArray[np.float32]
 class Settings:
     """second_order: round by GPTQ, else to nearest.  correct_bias: take mean shifts off.
     patches: positions a picture.  damping: of second moments.  rate: how much of the price of
-    bits takes part in rounding entropy-coded weights, 0 to 1.
+    bits takes part in rounding entropy-coded weights, 0 to 1.  epochs: walks over the pictures in
+    which scales and biases are learned afterwards (`learned`).
     """
 
     second_order: bool = True
@@ -48,10 +49,11 @@ class Settings:
     patches: int = PATCHES
     damping: float = rounding.DAMPING
     rate: float = 0.0
+    epochs: int = 0
     seed: int = 0
 
 
-BEST: Final = Settings(patches=2 * PATCHES)
+BEST: Final = Settings(patches=2 * PATCHES, epochs=4)
 
 
 def recover(

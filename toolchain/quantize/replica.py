@@ -72,6 +72,10 @@ class Replica:
         placed = torch.from_numpy(np.ascontiguousarray(bias)).to(self.device)
         self._weights[operation.index] = (self._weights[operation.index][0], placed)
 
+    def put(self, operation: Operation, weights: torch.Tensor, bias: torch.Tensor) -> None:
+        """Weights [O, I, H, W] and bias [O] of one convolution, gradients included."""
+        self._weights[operation.index] = (weights, bias)
+
     def enter(self, picture: NDArray[np.float32]) -> Tensors:
         """What a run starts from.  picture: float32 [1, h, w, 3], RGB in 0..1."""
         value = to_picture(picture).to(self.device)
