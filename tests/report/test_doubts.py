@@ -166,3 +166,17 @@ def test_warnings_come_before_notes(tmp_path: Path) -> None:
 def test_unknown_readings_raise_no_doubt(tmp_path: Path) -> None:
     silent = records(board=wire.Facts(), samples=[wire.Sample()])
     assert doubts(tmp_path, silent).keys() == ALWAYS
+
+
+def test_a_folder_without_runs_says_what_is_missing_and_what_to_do(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run", dataset(tmp_path / "set"))
+    found = by_code(summarise(folder.load()))
+    assert found["nothing-measured"].text.startswith("Nothing was measured, on none of 2 images")
+    assert "the same command, given again with --out" in found["unfinished"].text
+    assert "halfbyte" in found["unfinished"].text
+
+
+def test_a_partial_run_says_how_to_go_on(tmp_path: Path) -> None:
+    sent = records()[:8]
+    found = doubts(tmp_path, sent, outcome=Outcome(whole=False, reason="interrupted"))
+    assert "--out" in found["unfinished"].text

@@ -8,6 +8,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from targets.agent import wire
 from tests.report.folders import create, dataset, facts, keep, meta, perfect, records, three_runs
@@ -229,7 +231,7 @@ def test_examples_are_in_the_page_once_with_boxes_of_each_model_over_them(tmp_pa
     page = HtmlWriter().render(summarise(three_runs(tmp_path).load()))
     assert page.count("data:image/jpeg;base64,") == 2
     assert page.count('href="#picture-1"') == 3
-    assert page.count("person 0.90") == 2 * 3  # not the faint ones of int4
+    assert page.count(">person 0.90</text>") == 2 * 3  # not the faint ones of int4
 
 
 def test_the_csv_has_a_line_a_run_with_units_in_its_names(tmp_path: Path) -> None:
@@ -287,6 +289,10 @@ def test_a_terminal_that_cannot_show_it_gets_plain_characters(
         (text.milliseconds(0.123), "0.12 ms"),
         (text.size((320, 544)), "height 320 × width 544"),
         (text.interval((-0.2, 1.9)), "−0.2 to +1.9"),
+        (text.interval((-0.032, 0.892)), "−0.03 to +0.89"),
+        (text.interval((0.0, 0.04)), "0.00 to +0.04"),
+        (text.interval((0.0, 0.0)), "0.0 to 0.0"),
+        (text.between((-3e-9, 0.9)), "between 0.000000 and +0.900000"),
         (text.listed(["a", "b", "c"]), "a, b and c"),
         (text.day("not a day"), "not a day"),
         (text.clean("a\tb\n\x1b[2Jc\udc80"), "a b [2Jc"),
@@ -294,3 +300,11 @@ def test_a_terminal_that_cannot_show_it_gets_plain_characters(
 )
 def test_values_read_well(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@given(st.floats(-100, 100), st.floats(0, 100))
+def test_an_interval_around_zero_is_seen_to_be_around_it(low: float, width: float) -> None:
+    high = low + width
+    assume(all(end == 0 or abs(end) > 1e-5 for end in (low, high)))
+    first, second = text.interval((low, high)).replace("−", "-").split(" to ")
+    assert (float(first) <= 0 <= float(second)) == (low <= 0 <= high)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Final
 
 from markupsafe import Markup
 
@@ -58,8 +59,8 @@ def plane(points: Sequence[Point], *, x_label: str, y_label: str) -> Markup:
     ys = svg.Scale(min(ends) - margin, max(ends) + margin, height - bottom, top)
     parts = [_grid_y(ys), _grid_x(xs, height - bottom)]
     parts += [svg.words(_LEFT - 30, 14, y_label, "axis"), _middle(height - 6, x_label)]
-    parts += [_point(point, xs, ys) for point in points]
-    parts += _names([(xs(p.x), ys(p.y), p.name) for p in points])
+    names = _names([(xs(p.x), ys(p.y), p.name) for p in points], top, height - bottom)
+    parts += [*names, *(_point(point, xs, ys) for point in points)]
     return svg.chart(height, parts, f"{y_label} over {x_label}")
 
 
@@ -126,27 +127,55 @@ def _point(point: Point, xs: svg.Scale, ys: svg.Scale) -> Markup:
     return Markup("").join(parts)
 
 
-def _names(points: Sequence[tuple[float, float, str]]) -> list[Markup]:
-    """Names beside their points, where they cover neither a point nor another name."""
+# Where a name may stand from its point: anchor, across, down.  First beside it, then further away.
+_BESIDE: Final = (
+    ("start", 10.0, 4.0),
+    ("end", -10.0, 4.0),
+    ("middle", 0.0, -12.0),
+    ("middle", 0.0, 20.0),
+)
+_AWAY: Final = tuple(
+    (anchor, across * (1 if anchor == "start" else -1), down)
+    for across in (24.0, 60.0, 110.0)
+    for down in (4.0, -18.0, 26.0, -36.0, 44.0, -56.0, 64.0, -76.0, 84.0)
+    for anchor in ("start", "end")
+)
+
+
+def _names(points: Sequence[tuple[float, float, str]], low: float, high: float) -> list[Markup]:
+    """Names at their points, where they cover neither a point nor another name.
+
+    Those that have no room beside theirs stand further away, with a line to it.  low, high: the
+    lines that names stay between.
+    """
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y, _ in points]
     parts = []
     for x, y, name in points:
         wide = 6.6 * len(svg.shortened(name))
-        places = [  # right, left, above, below: where the text starts, and its line
-            (x + 10, y + 4), (x - 10 - wide, y + 4), (x - wide / 2, y - 12), (x - wide / 2, y + 20)
-        ]  # fmt: skip
-        boxes = [(left, line - 10, left + wide, line + 2) for left, line in places]
+        places = [(anchor, x + across, y + down) for anchor, across, down in (*_BESIDE, *_AWAY)]
+        boxes = [_extent(anchor, at, line, wide) for anchor, at, line in places]
         free = [
             index
             for index, box in enumerate(boxes)
-            if box[0] >= _LEFT and box[2] <= WIDTH and not any(_overlap(box, t) for t in taken)
+            if box[0] >= _LEFT
+            and box[2] <= WIDTH
+            and low <= box[1]
+            and box[3] <= high
+            and not any(_overlap(box, t) for t in taken)
         ]
         chosen = free[0] if free else 0
         taken.append(boxes[chosen])
-        anchor = ("start", "end", "middle", "middle")[chosen]
-        at = (x + 10, x - 10, x, x)[chosen]
-        parts.append(svg.words(at, places[chosen][1], name, "name", anchor))
+        anchor, at, line = places[chosen]
+        if chosen >= len(_BESIDE):
+            end = at - 2 if anchor == "start" else at + 2
+            parts.append(svg.path("line", f"M{n(x)} {n(y)}L{n(end)} {n(line - 4)}"))
+        parts.append(svg.words(at, line, name, "name", anchor))
     return parts
+
+
+def _extent(anchor: str, at: float, line: float, wide: float) -> tuple[float, float, float, float]:
+    left = at - wide * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+    return left, line - 10, left + wide, line + 2
 
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:

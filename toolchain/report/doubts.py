@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from targets.agent import wire
 from toolchain.report.figures import DatasetFigures, Doubt, RunFigures
-from toolchain.report.text import signed
-from toolchain.runs import Run
+from toolchain.report.text import between
+from toolchain.runs import Recorded, Run
 
 FEW_IMAGES = 100
 FEW_TIMED = 30
@@ -50,6 +51,25 @@ def doubts_of_dataset(dataset: DatasetFigures) -> Iterator[Doubt]:
         yield Doubt(
             "no-ground-truth",
             "No ground truth: AP is unknown; agreement with the float model is what can be said.",
+            "note",
+        )
+
+
+def doubts_of_missing(recorded: Recorded) -> Iterator[Doubt]:
+    """About what was asked for and is not there, and how it comes to be."""
+    if not recorded.runs:
+        images = len(recorded.dataset.images) if recorded.dataset else 0
+        none = f", on none of {_count(images, 'image')}" if images else ""
+        yield Doubt(
+            "nothing-measured",
+            f"Nothing was measured{none}: it was stopped before the first run began.",
+        )
+    if not recorded.runs or not all(run.whole for run in recorded.runs):
+        command = f": {shlex.join(recorded.command)}" if recorded.command else ""
+        yield Doubt(
+            "unfinished",
+            "What is missing is measured by the same command, given again with --out and this "
+            f"folder{command}",
             "note",
         )
 
@@ -123,7 +143,7 @@ def _of_accuracy(figures: RunFigures, reference: RunFigures | None) -> Iterator[
     if interval is not None and interval[0] <= 0 <= interval[1]:
         yield Doubt(
             "lost-within-noise",
-            f"AP lost lies between {signed(interval[0])} and {signed(interval[1])} points (95 %): "
+            f"AP lost lies {between(interval)} points (95 %): "
             "these images cannot tell it from none.",
             "note",
         )

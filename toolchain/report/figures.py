@@ -126,8 +126,11 @@ class AccuracyFigures:
 
 @dataclasses.dataclass(frozen=True)
 class SpeedFigures:
-    """fps_model: 1 / mean of the timed inferences.  fps_end_to_end: 1 / mean of the four stages
+    """fps_model: 1 / median of the timed inferences.  fps_end_to_end: 1 / mean of the four stages
     over the evaluation images.  stages_ms: mean of each stage there.  imgsz: height, width.
+
+    The median: one inference that something else disturbed says nothing about the model.  End to
+    end the mean: pictures differ, and what counts is how many are done in a time.
     """
 
     fps_model: float | None

@@ -16,7 +16,7 @@ UNITS = {
     "ap_float, ap_lost, ap_lost_ci95, agreement, classes",
     "bits_per_weight": "8 x file_bytes / parameters",
     "bytes": "bytes, wherever a name ends so",
-    "fps": "images a second: 1 / mean time",
+    "fps": "images a second: fps_model 1 / median time, fps_end_to_end 1 / mean time",
     "imgsz": "[height, width] in pixels",
     "ms": "milliseconds, wherever a name holds it",
     "ratio": "how many times smaller the file is",

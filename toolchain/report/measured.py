@@ -74,7 +74,7 @@ def speed_figures(run: Run) -> SpeedFigures:
     loaded = run.last(wire.Loaded)
     fed = run.last(wire.TimedInput)
     return SpeedFigures(
-        fps_model=_per_second(inference.mean_ms if inference else None),
+        fps_model=_per_second(inference.p50_ms if inference else None),
         fps_end_to_end=_per_second(sum(stages.values()) if stages else None),
         threads=loaded.threads if loaded else run.meta.settings.threads,
         imgsz=run.meta.model.imgsz or _input_size(loaded),
@@ -136,8 +136,8 @@ def _stages(images: Sequence[wire.Detected]) -> dict[str, float]:
     }
 
 
-def _per_second(mean_ms: float | None) -> float | None:
-    return 1000 / mean_ms if mean_ms and mean_ms > 0 else None
+def _per_second(time_ms: float | None) -> float | None:
+    return 1000 / time_ms if time_ms and time_ms > 0 else None
 
 
 def _ratio(larger: int | None, smaller: int) -> float | None:

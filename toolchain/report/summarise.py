@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from targets.agent import wire
 from targets.progress import SILENT, Progress
 from toolchain.evaluate.truth import Dataset
-from toolchain.report.doubts import doubts_of_dataset, doubts_of_run, merged
+from toolchain.report.doubts import doubts_of_dataset, doubts_of_missing, doubts_of_run, merged
 from toolchain.report.figures import (
     DatasetFigures,
     Doubt,
@@ -44,6 +44,7 @@ def summarise(recorded: Recorded, *, progress: Progress = SILENT) -> Report:
             doubts.append(Doubt("no-accuracy", problem, runs=(run.key,)))
     if dataset is not None:
         doubts += doubts_of_dataset(dataset)
+    doubts += doubts_of_missing(recorded)
     return Report(
         created=recorded.created,
         command=recorded.command,

@@ -10,6 +10,7 @@ from toolchain.report.figures import RunFigures
 
 UNKNOWN = "–"
 _MIB = 2**20
+_MOST_DIGITS = 6
 _MONTHS = (  # not the locale's
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
@@ -79,8 +80,21 @@ def size(imgsz: tuple[int, int] | None) -> str:
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
-    """Both ends with their signs."""
-    return UNKNOWN if bounds is None else f"{signed(bounds[0])} to {signed(bounds[1])}"
+    """Both ends with their signs: with so many digits that neither is rounded to 0."""
+    return UNKNOWN if bounds is None else " to ".join(_ends(bounds))
+
+
+def between(bounds: tuple[float, float]) -> str:
+    """The same in a sentence: "between -0.03 and +0.89"."""
+    return "between " + " and ".join(_ends(bounds))
+
+
+def _ends(bounds: tuple[float, float]) -> list[str]:
+    digits = next(
+        (d for d in range(1, _MOST_DIGITS) if all(round(end, d) or not end for end in bounds)),
+        _MOST_DIGITS,
+    )
+    return [signed(end, digits) for end in bounds]
 
 
 def name_of(run: RunFigures) -> str:
