@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import tarfile
 from pathlib import Path
 
 from tests.lab import hosts, machines, processes
-from tests.lab.cli import Host
+from tests.lab.cli import ROOT, Host
 from tests.lab.machines import Machine
 from tests.lab.places import client_key
 
 
-def as_root(machine: Machine, words: str) -> str:
+def as_root(machine: Machine, words: str, stdin: bytes = b"") -> str:
     """Standard output of a command of root's, over the system's own ssh."""
     known = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     command = ["ssh", "-q", *known, "-i", str(client_key()), f"root@{machine.address}", words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return done.stdout
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=200, check=False)
+    return done.stdout.decode()
 
 
 def boot_id(machine: Machine) -> str:
     return as_root(machine, "cat /proc/sys/kernel/random/boot_id")
 
 
-def bench(host: Host, machine: Machine, model: Path, out: Path) -> dict[str, object]:
-    quick = ["--runs", "2", "--warmup", "0", "--json", "--accept-new", "--out", str(out)]
-    done = host.halfbyte("bench", str(model), "--target", machine.name, *quick)
-    assert done.status == 0, done.stderr
-    (run,) = json.loads((out / "report.json").read_text())["runs"]
-    found: dict[str, object] = run
-    return found
+def agents_word(machine: Machine) -> list[str]:
+    """Model and `emulated` as the agent's own code finds them on the board.
+
+    Its modules alone: QEMU's USB network is too slow for a runtime.
+    """
+    names = ("__init__", "board", "readings", "records", "telemetry")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name in names:
+            tar.add(ROOT / "targets" / "agent" / f"{name}.py", f"targets/agent/{name}.py")
+    code = (
+        "from targets.agent import board; "
+        "facts = board.facts(versions=dict(numpy=None, pillow=None, runtime=None)); "
+        "print(facts.board_model, facts.emulated, sep=chr(10))"
+    )
+    unpack = "cd $(mktemp -d) && tar xz 2>/dev/null"
+    return as_root(machine, f"{unpack} && python3 -c '{code}'", archive.getvalue()).splitlines()
 
 
 def test_memory_on_a_machine_is_what_the_same_run_takes_here(
@@ -49,14 +61,8 @@ def test_memory_on_a_machine_is_what_the_same_run_takes_here(
     assert 0.6 < peaks[virt.name] / peaks["loopback"] < 1.6, peaks
 
 
-def test_a_pi_that_qemu_plays_is_said_to_be_emulated(
-    host: Host, raspi3b: Machine, model: Path, tmp_path: Path
-) -> None:
-    run = bench(host, raspi3b, model, tmp_path / "run")
-    target = run["target"]
-    assert isinstance(target, dict)
-    assert target["board"] == raspi3b.model
-    assert target["emulated"] is True
+def test_a_pi_that_qemu_plays_is_found_to_be_emulated(raspi3b: Machine) -> None:
+    assert agents_word(raspi3b) == [raspi3b.model, "True"]
 
 
 def test_after_a_reboot_what_was_sent_is_still_there(host: Host, virt: Machine) -> None:
