@@ -21,11 +21,11 @@ from toolchain.tflite.packing import pack_int4
 CLASSES_OF_CHANNELS: Final = (1, 2, 4, 8, 16, 24)
 CLASSES_OF_KERNELS: Final = (8, 16)
 """Numbers of classes that are tried."""
-ROUNDS: Final = 12
+ROUNDS: Final = 6
 WORTHWHILE: Final = 0.98
 """Kernels take longer to put back in place than channels: only for so much smaller files."""
 LEAST_KERNELS: Final = 1024
-SAMPLE: Final = 1 << 15
+SAMPLE: Final = 1 << 14
 """Kernels that classes are fitted to; the others join the nearest."""
 _TABLE_BITS: Final = 600
 """About what the table of a Huffman code takes."""
