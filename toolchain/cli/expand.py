@@ -24,7 +24,7 @@ from toolchain.cli.paths import existing_file, new_file
 def expand(model: Path, out: Path | None, as_json: bool) -> None:
     """Turn MODEL, packed or INT4, into an ordinary .tflite for any runtime.
 
-    Halfbyte's own commands do so by themselves, on the board.
+    With packed models halfbyte's own commands do so by themselves, on the board.
 
     \b
     Example:
