@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import threading
 from pathlib import Path
 
 import pytest
 
+from targets import doctor
 from targets.deadline import Deadline
 from targets.errors import CommandFailed, DeadlineExceeded
 from targets.ssh import Connection, connect
 from targets.target import Target
+from tests.targets import servers
 from tests.targets.test_shell import AWKWARD
 
 SOON = 20
@@ -67,8 +70,22 @@ def test_input_is_at_its_end_unless_given(connection: Connection) -> None:
 
 
 def test_nothing_asks_a_question_that_nobody_sees(connection: Connection) -> None:
-    script = "test -t 0 || test -t 1 || echo no terminal; sudo -n true 2>/dev/null; echo done"
-    assert connection.run(script, deadline=soon()).stdout == b"no terminal\ndone\n"
+    script = "test -t 0 || test -t 1 || echo no terminal; read answer || echo no answer"
+    assert connection.run(script, deadline=soon()).stdout == b"no terminal\nno answer\n"
+
+
+def test_a_sudo_that_wants_a_password_is_no_hang_but_an_answer(connection: Connection) -> None:
+    """Real sudo, of a user who would have to type a password."""
+    servers.needs("sudo", "sudo")
+    if os.geteuid() != 0:
+        pytest.skip("another user is taken, which only root can")
+    other = f"{servers.needs('setpriv', 'util-linux')} --reuid=65534 --regid=65534 --clear-groups"
+    done = connection.run(f"{other} sh -c {shlex.quote(doctor.LOOK)}", deadline=soon())
+    said = dict(line.split(" ", 1) for line in done.stdout.decode().splitlines() if " " in line)
+    assert said["sudo"] == "refused"
+    check = doctor.sudo_check(said)
+    assert "not permitted" in check.detail
+    assert check.hint.endswith("nobody ALL=(root) NOPASSWD: ALL")
 
 
 def test_a_command_that_hangs_ends_with_its_deadline(connection: Connection) -> None:
@@ -136,7 +153,6 @@ echo "swap is off" >&2
 def test_what_start_up_files_print_is_left_out_and_mentioned_once(
     tmp_path: Path, own_settings: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from tests.targets import servers
 
     (servers.awkward_home(tmp_path) / ".bashrc").write_text(NOISY_BASHRC)
     bash = servers.needs("bash", "bash")
@@ -152,7 +168,6 @@ def test_what_start_up_files_print_is_left_out_and_mentioned_once(
 
 
 def test_an_account_without_a_shell_says_so(tmp_path: Path, own_settings: Path) -> None:
-    from tests.targets import servers
 
     nologin = servers.needs("nologin", "login")
     with (
