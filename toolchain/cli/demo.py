@@ -14,7 +14,7 @@ from toolchain.cli.options import (
     weights_option,
 )
 from toolchain.cli.paths import existing, existing_folder, new_folder
-from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
+from toolchain.cli.quantizing import check_recipes, making_of, quantizing_options
 
 
 @click.command()
@@ -61,7 +61,7 @@ def demo(
     recovery = click.get_current_context().get_parameter_source("recovery")
     if recovery is click.core.ParameterSource.DEFAULT:
         asked["recovery"] = "none"  # minutes that a first look should not take
-    recipes, options = recipes_of(asked), quantizer_options_of(asked)
+    check_recipes(asked)
     bar = console.progress()
     own = (images, annotations, calibration)
     if any(own) and not all(own):
@@ -80,12 +80,9 @@ def demo(
         )
         calibration = data.calibration
     measured = pipeline.run(
-        pipeline.Making(
+        making_of(
+            asked,
             weights=weights,
-            recipes=recipes,
-            options=options,
-            plan=asked["plan_file"],
-            max_ap_drop=asked["max_ap_drop"],
             imgsz=(640, 640),
             calibration=making.find_calibration(calibration),
         ),

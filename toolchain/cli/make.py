@@ -16,7 +16,7 @@ from toolchain.cli.options import (
     weights_option,
 )
 from toolchain.cli.paths import existing_file, existing_folder, new_folder
-from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
+from toolchain.cli.quantizing import making_of, quantizing_options
 
 
 @click.command()
@@ -58,12 +58,9 @@ def convert(
     from toolchain import making, pipeline
 
     size = height_width(imgsz)
-    asked_for = pipeline.Making(
+    asked_for = making_of(
+        asked,
         weights=weights,
-        recipes=recipes_of(asked),
-        options=quantizer_options_of(asked),
-        plan=asked["plan_file"],
-        max_ap_drop=asked["max_ap_drop"],
         imgsz=size,
         calibration=making.find_calibration(calibration, limit=calibration_limit),
         names=names,

@@ -10,6 +10,10 @@ import click
 from toolchain.cli.paths import existing_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from toolchain.making import Pictures
+    from toolchain.pipeline import Making
     from toolchain.quantize import Form, Options, Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -133,4 +137,38 @@ def quantizer_options_of(asked: dict[str, Any]) -> Options:
         budget=budget.parse(asked["budget"]) if asked["budget"] else None,
         recovery=recovery,
         plan=planfile.read(asked["plan_file"]) if asked["plan_file"] else None,
+    )
+
+
+def check_recipes(asked: dict[str, Any]) -> tuple[tuple[Recipe, ...], Options]:
+    """Recipes and options that go together.  Raises RecipeError, click.UsageError."""
+    from toolchain.quantize import check
+
+    recipes, options = recipes_of(asked), quantizer_options_of(asked)
+    for recipe in recipes:
+        check(recipe, options)
+    return recipes, options
+
+
+def making_of(
+    asked: dict[str, Any],
+    *,
+    weights: str,
+    imgsz: tuple[int, int],
+    calibration: Pictures,
+    names: Path | None = None,
+) -> Making:
+    """Which models to make.  Raises as `check_recipes`."""
+    from toolchain.pipeline import Making
+
+    recipes, options = check_recipes(asked)
+    return Making(
+        weights=weights,
+        recipes=recipes,
+        options=options,
+        plan=asked["plan_file"],
+        max_ap_drop=asked["max_ap_drop"],
+        imgsz=imgsz,
+        calibration=calibration,
+        names=names,
     )

@@ -27,7 +27,7 @@ from toolchain.cli.options import (
     weights_option,
 )
 from toolchain.cli.paths import existing_folder
-from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
+from toolchain.cli.quantizing import making_of, quantizing_options
 
 
 @click.command()
@@ -75,12 +75,9 @@ def run(
     from toolchain.cli.trust import trust
 
     size = height_width(imgsz)
-    asked_for = pipeline.Making(
+    asked_for = making_of(
+        asked,
         weights=weights,
-        recipes=recipes_of(asked),
-        options=quantizer_options_of(asked),
-        plan=asked["plan_file"],
-        max_ap_drop=asked["max_ap_drop"],
         imgsz=size,
         calibration=making.find_calibration(calibration, limit=calibration_limit),
         names=names,
