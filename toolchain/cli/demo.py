@@ -54,7 +54,7 @@ def demo(
     """
     from targets import inventory
     from targets.errors import InputError
-    from toolchain import making, pipeline
+    from toolchain import pipeline
     from toolchain.evaluate import datasets
     from toolchain.measuring import Measuring
 
@@ -84,7 +84,7 @@ def demo(
             asked,
             weights=weights,
             imgsz=(640, 640),
-            calibration=making.find_calibration(calibration),
+            calibration=calibration,
         ),
         [inventory.load()["loopback"]],
         dataset,

@@ -55,14 +55,15 @@ def convert(
       halfbyte convert --weights best.pt --calibration photos/ --bits 8
       halfbyte convert --weights yolov5s-seg --calibration photos/ --imgsz 480 640
     """
-    from toolchain import making, pipeline
+    from toolchain import pipeline
 
     size = height_width(imgsz)
     asked_for = making_of(
         asked,
         weights=weights,
         imgsz=size,
-        calibration=making.find_calibration(calibration, limit=calibration_limit),
+        calibration=calibration,
+        limit=calibration_limit,
         names=names,
     )
     if not as_json:

@@ -12,7 +12,6 @@ from toolchain.cli.paths import existing_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from toolchain.making import Pictures
     from toolchain.pipeline import Making
     from toolchain.quantize import Form, Options, Recipe
 
@@ -155,10 +154,15 @@ def making_of(
     *,
     weights: str,
     imgsz: tuple[int, int],
-    calibration: Pictures,
+    calibration: Path,
+    limit: int | None = None,
     names: Path | None = None,
 ) -> Making:
-    """Which models to make.  Raises as `check_recipes`."""
+    """Which models to make, from the pictures in a folder.
+
+    Raises as `check_recipes`, before anything is read; EmptyCalibration.
+    """
+    from toolchain.making import find_calibration
     from toolchain.pipeline import Making
 
     recipes, options = check_recipes(asked)
@@ -169,6 +173,6 @@ def making_of(
         plan=asked["plan_file"],
         max_ap_drop=asked["max_ap_drop"],
         imgsz=imgsz,
-        calibration=calibration,
+        calibration=find_calibration(calibration, limit=limit),
         names=names,
     )

@@ -71,7 +71,7 @@ def run(
       halfbyte run --weights best.pt --bits 4 8 --target garage-pi --images val/ \\
           --annotations val.json --calibration train/ --out runs/best
     """
-    from toolchain import making, pipeline
+    from toolchain import pipeline
     from toolchain.cli.trust import trust
 
     size = height_width(imgsz)
@@ -79,7 +79,8 @@ def run(
         asked,
         weights=weights,
         imgsz=size,
-        calibration=making.find_calibration(calibration, limit=calibration_limit),
+        calibration=calibration,
+        limit=calibration_limit,
         names=names,
     )
     targets = targets_of(target_names)
