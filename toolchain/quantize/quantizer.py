@@ -104,13 +104,15 @@ def quantize(
     options = options or Options()
     work = _Work(float_bytes, calibration, recipe, sensitivity, options)
     groups = work.ranges()
-    spare = work.margin(recovering=bool(pictures) and options.recovery is not None)
+    recovering = bool(pictures) and options.recovery is not None
+    spare = work.margin(recovering=recovering)
     for _ in range(TRIES):
         made = work.filters(groups, pictures, progress, spare=spare)
-        found = work.written(
-            groups, made, recovered=bool(pictures) and options.recovery is not None
-        )
+        found = work.written(groups, made, recovered=recovering)
         over = work.over_budget(found)
+        if over <= 0 and recovering and options.recovery and options.recovery.epochs:
+            made = work.learned(groups, made, pictures, options.recovery, progress)
+            return work.written(groups, made, recovered=True)
         if over <= 0:
             return found
         _log.info("%.2f %% over the budget: again with coarser steps", 100 * over)
@@ -210,14 +212,24 @@ class _Work:
                 settings=settings,
                 progress=progress,
             )
-        filed = {index: self._as_filed(index, one) for index, one in made.items()}
-        if settings is None or not pictures or not settings.epochs:
-            return filed
+        return {index: self._as_filed(index, one) for index, one in made.items()}
+
+    def learned(
+        self,
+        groups: tuple[GroupPlan, ...],
+        made: Mapping[int, Recovered],
+        pictures: Sequence[NDArray[np.float32]],
+        settings: Settings,
+        progress: Progress,
+    ) -> dict[int, Recovered]:
+        """The same codes with scales and biases learned end to end; they take as much room."""
+        scales = planning.scales_of(groups)
+        floors = dict(floors_of(self._graph, scales))
         return learn(
             self._graph,
             scales,
             pictures,
-            filed,
+            made,
             {index: floor for index, floor in floors.items() if index not in self._chosen.islands},
             self._facts.head if self._facts else None,
             epochs=settings.epochs,
