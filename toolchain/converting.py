@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from targets.progress import SILENT, Progress
+from toolchain import example
 from toolchain import making as steps
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
     # A planned model has a name of its own: the one that the plan was taken from stays.
     planned = "-plan" if making.plan else ""
     detector = source.detector
+    out.mkdir(parents=True, exist_ok=True)
+    example.place(out)
     return Converted(
         weights=source.name,
         family=detector.family,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from targets.agent import expand
 from tests.quantize import models
-from toolchain import making
+from toolchain import example, making
 from toolchain.cli.main import _run
 from toolchain.quantize import W8C_A8, Options, calibrate, coded, quantize
 from toolchain.tflite import flatbuffer
@@ -24,7 +24,6 @@ from toolchain.tflite.packed import pack
 from toolchain.tflite.trial import reach_of_centres
 
 IMGSZ = (96, 128)  # that of tests/convert: the float model is made once for both
-EXAMPLE = Path(__file__).parents[2] / "examples" / "run_without_halfbyte.py"
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +125,15 @@ def test_a_damaged_file_is_named(
 def test_the_example_runs_without_halfbyte(expanded: Path, tmp_path: Path) -> None:
     """In a folder of its own and with Python's isolation: nothing of ours can be imported."""
     [photo] = models.pictures(tmp_path, 1)
+    beside = expanded.with_name(example.NAME)
     ended = subprocess.run(
-        [sys.executable, "-I", str(EXAMPLE), str(expanded), str(photo)],
+        [sys.executable, "-I", str(beside), str(expanded), str(photo)],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     imported = {
         name.split(".")[0]
-        for node in ast.walk(ast.parse(EXAMPLE.read_text()))
+        for node in ast.walk(ast.parse(beside.read_text()))
         for name in (
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)

@@ -24,15 +24,18 @@ from toolchain.cli.paths import existing_file, new_file
 def expand(model: Path, out: Path | None, as_json: bool) -> None:
     """Turn MODEL, packed or INT4, into an ordinary .tflite for any runtime.
 
-    With packed models halfbyte's own commands do so by themselves, on the board.
+    With packed models halfbyte's own commands do so by themselves, on the board. An example that
+    runs the file without halfbyte, run_without_halfbyte.py, is put beside it.
 
     \b
     Example:
       halfbyte expand models/yolov5s-seg-480x640-w4e-a8.tflite -o yolov5s.tflite
     """
+    from toolchain import example
     from toolchain.tflite.expanding import expand_file
 
     result = expand_file(model, out or model.with_name(f"{model.stem}-expanded.tflite"))
+    example.place(result.path.parent)
     console.show(result, as_json=as_json, text=_text)
 
 

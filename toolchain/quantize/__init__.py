@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from toolchain.quantize.calibration import Calibration, load, save
 from toolchain.quantize.observe import calibrate
-from toolchain.quantize.quantizer import Form, Options, Quantized, check, quantize
+from toolchain.quantize.options import Form, Options, check
+from toolchain.quantize.quantizer import Quantized, quantize
 from toolchain.quantize.recipe import (
     FLOAT32,
     W3E_A8,

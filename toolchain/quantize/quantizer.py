@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,18 @@ from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, OutOfRange, RecipeError
 from toolchain.quantize import plan as planning
 from toolchain.quantize.blank import blank
-from toolchain.quantize.budget import Budget
 from toolchain.quantize.calibration import Calibration
 from toolchain.quantize.chosen import chosen
 from toolchain.quantize.coded import CodedFilter
 from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.quantize.learned import learn
 from toolchain.quantize.nearest import round_to_nearest
+from toolchain.quantize.options import Form, Options, check
 from toolchain.quantize.outputs import box_makers, logits
 from toolchain.quantize.pinned import Pinned
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
-from toolchain.quantize.planfile import PlanFile
 from toolchain.quantize.rate import Pace, Pacing
-from toolchain.quantize.recipe import W4C_A8, Recipe
+from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.record import describe
 from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.recovery import Settings, floors_of, recover
@@ -35,9 +34,6 @@ from toolchain.quantize.sensitivity import Sensitivity
 from toolchain.quantize.write import write
 from toolchain.tflite import flatbuffer, metadata, packed, sharing
 from toolchain.tflite.packed_codecs import stored_bits
-
-Form = Literal["packed", "int4", "plain"]
-"""packed: filters as HalfbyteExpand's inputs.  int4: INT4 tensors.  plain: int8 (or float32)."""
 
 MARGIN: Final = 0.0015
 """Share of a budget left free: second-order rounding ends a little off what was planned."""
@@ -49,29 +45,6 @@ TRIES: Final = 3
 """How often a model that came out too large is made again with coarser steps."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """form: None takes packed below 8 bits and for float activations, else plain.
-
-    budget: for entropy-coded weights only, None for the recipe's own.
-    float_boxes: box outputs stay float32 in an int8 model.
-    recovery: None rounds to nearest.
-    plan: goes before the recipe, which has to be its own, budget and float_boxes.
-    """
-
-    form: Form | None = None
-    budget: Budget | None = None
-    float_boxes: bool = True
-    recovery: Settings | None = dataclasses.field(default_factory=Settings)
-    plan: PlanFile | None = None
-
-    def form_of(self, recipe: Recipe) -> Form:
-        """What is written.  Filters of 8 bits beside int8 activations are stored as they are."""
-        if not recipe.is_packed:
-            return "plain"
-        return self.form or "packed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -362,24 +335,3 @@ class _Work:
 
     def _weights(self, index: int) -> int:
         return self._graph.elements(self._graph.operations[index].inputs[1])
-
-
-def check(recipe: Recipe, options: Options) -> None:
-    """What can be said before any work is done.  Raises RecipeError."""
-    if recipe.is_float:
-        raise RecipeError("float32 quantizes nothing", hint="Use w8c-a8 or w4e-a8.")
-    if options.form_of(recipe) == "int4" and recipe != W4C_A8:
-        raise RecipeError(
-            f"{recipe} cannot be written as INT4 tensors",
-            hint="INT4 holds one scale a channel: use w4c-a8, or the packed format.",
-        )
-    if options.plan is not None and (options.budget is not None or options.plan.recipe != recipe):
-        raise RecipeError(
-            "a plan has a recipe and a budget of its own",
-            hint="Write them into the plan, or leave the plan out.",
-        )
-    if options.budget is not None and recipe.granularity != "e":
-        raise RecipeError(
-            f"a budget steers entropy-coded weights, not {recipe}",
-            hint="Use w4e-a8 (or --bits 4) with a budget.",
-        )

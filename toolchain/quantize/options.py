@@ -1,0 +1,59 @@
+"""What may be asked of the quantizer beside a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from toolchain.errors import RecipeError
+from toolchain.quantize.budget import Budget
+from toolchain.quantize.planfile import PlanFile
+from toolchain.quantize.recipe import W4C_A8, Recipe
+from toolchain.quantize.recovery import Settings
+
+Form = Literal["packed", "int4", "plain"]
+"""packed: filters as HalfbyteExpand's inputs.  int4: INT4 tensors.  plain: int8 (or float32)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """form: None takes packed below 8 bits and for float activations, else plain.
+
+    budget: for entropy-coded weights only, None for the recipe's own.
+    float_boxes: box outputs stay float32 in an int8 model.
+    recovery: None rounds to nearest.
+    plan: goes before the recipe, which has to be its own, budget and float_boxes.
+    """
+
+    form: Form | None = None
+    budget: Budget | None = None
+    float_boxes: bool = True
+    recovery: Settings | None = dataclasses.field(default_factory=Settings)
+    plan: PlanFile | None = None
+
+    def form_of(self, recipe: Recipe) -> Form:
+        """What is written.  Filters of 8 bits beside int8 activations are stored as they are."""
+        if not recipe.is_packed:
+            return "plain"
+        return self.form or "packed"
+
+
+def check(recipe: Recipe, options: Options) -> None:
+    """What can be said before any work is done.  Raises RecipeError."""
+    if recipe.is_float:
+        raise RecipeError("float32 quantizes nothing", hint="Use w8c-a8 or w4e-a8.")
+    if options.form_of(recipe) == "int4" and recipe != W4C_A8:
+        raise RecipeError(
+            f"{recipe} cannot be written as INT4 tensors",
+            hint="INT4 holds one scale a channel: use w4c-a8, or the packed format.",
+        )
+    if options.plan is not None and (options.budget is not None or options.plan.recipe != recipe):
+        raise RecipeError(
+            "a plan has a recipe and a budget of its own",
+            hint="Write them into the plan, or leave the plan out.",
+        )
+    if options.budget is not None and recipe.granularity != "e":
+        raise RecipeError(
+            f"a budget steers entropy-coded weights, not {recipe}",
+            hint="Use w4e-a8 (or --bits 4) with a budget.",
+        )
