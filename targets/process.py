@@ -259,6 +259,8 @@ class Process:
     def _not_started(self, seen: bytes, deadline: Deadline) -> CommandFailed:
         if not self._channel.status_event.is_set() and len(seen) <= NOISE_LIMIT_BYTES:
             self._channel.status_event.wait(min(2.0, deadline.remaining_s()))
+        if self._channel.status_event.is_set():  # all that it said is here or on its way
+            self._drain.join(min(2.0, deadline.remaining_s()))
         text = (seen + b"\n" + bytes(self._stderr)).decode("utf-8", "replace")
         said = " / ".join(line.strip() for line in text.splitlines() if line.strip())
         return CommandFailed(
