@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
@@ -146,7 +147,8 @@ class Model:
 
         A runtime packs filters and allocates what it computes in as one step, so that the model's
         file, the packed copies and that memory are all there at once; at a small picture the last
-        is little.  False where it was refused: such an interpreter may compute wrong.
+        is little.  Newer runtimes refuse sizes that do not fit the graph, but only after packing,
+        which is all that is wanted.  False where the way back is refused too.
         """
         details = self._interpreter.get_input_details()
         shape = [int(size) for size in details[0]["shape"]]
@@ -157,7 +159,8 @@ class Model:
         before = self._output_shapes()
         try:
             self._interpreter.resize_tensor_input(details[0]["index"], small)
-            self._interpreter.allocate_tensors()
+            with contextlib.suppress(ValueError, RuntimeError):
+                self._interpreter.allocate_tensors()
             packed()
             self._interpreter.resize_tensor_input(details[0]["index"], shape)
             self._interpreter.allocate_tensors()
