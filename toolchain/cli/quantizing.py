@@ -64,8 +64,8 @@ _quantizing: list[Callable[[Any], Any]] = [
         type=click.Choice(["none", "default", "best"]),
         default="default",
         show_default=True,
-        help="How weights are rounded: to nearest (quick), or by second order on some or more "
-        "pictures.",
+        help="How weights are rounded: to nearest (quick), by second order, or (best) on more of "
+        "each picture, after which scales and biases are learned end to end.",
     ),
 ]
 
