@@ -23,8 +23,24 @@ class Cores:
     revision: int = 0
 
 
+class Wired:
+    """What hangs on a link of its own, whose number decides its addresses."""
+
+    number: int
+
+    @property
+    def host_address(self) -> str:
+        """This machine's end of the link."""
+        return f"10.77.{self.number}.1"
+
+    @property
+    def address(self) -> str:
+        """The board's end."""
+        return f"10.77.{self.number}.2"
+
+
 @dataclass(frozen=True)
-class Board:
+class Board(Wired):
     """One emulated host.  zones: thermal zones by number; None: it answers EAGAIN."""
 
     name: str
@@ -43,16 +59,6 @@ class Board:
     tools: tuple[str, ...] = ()
     governor: str = "ondemand"
     files: dict[str, str] = field(default_factory=dict)  # more of /sys
-
-    @property
-    def host_address(self) -> str:
-        """This machine's end of the link."""
-        return f"10.77.{self.number}.1"
-
-    @property
-    def address(self) -> str:
-        """The board's end."""
-        return f"10.77.{self.number}.2"
 
     @property
     def cpus(self) -> int:

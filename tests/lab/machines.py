@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import hosts, initramfs, processes
+from tests.lab.boards import Wired
 from tests.lab.places import HERE, STATE, cache
 from tests.lab.rootfs import System, is_made, root_of
 
@@ -22,7 +23,7 @@ _START_S = 300.0
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(Wired):
     """One of QEMU's boards.  dtb: a device tree among the kernel's; none: QEMU's own."""
 
     name: str
@@ -36,16 +37,6 @@ class Machine:
     console: str
     options: tuple[str, ...]
     dtb: str | None = None
-
-    @property
-    def host_address(self) -> str:
-        """This machine's end of the link."""
-        return f"10.77.{self.number}.1"
-
-    @property
-    def address(self) -> str:
-        """The board's end."""
-        return f"10.77.{self.number}.2"
 
 
 VIRT = Machine(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from targets.agent.frames import letterbox, read_picture
+from targets.agent.inputs import pack
 from toolchain import demo, making
 from toolchain.evaluate.pictures import find_pictures
 from toolchain.quantize import for_bits
@@ -18,9 +19,7 @@ MARGIN = 1.05  # of the error: kernels and rounding differ a little between vers
 
 
 def tensors(paths: tuple[Path, ...]) -> list[np.ndarray]:
-    return [
-        letterbox(read_picture(path), IMGSZ).pixels[None].astype(np.float32) / 255 for path in paths
-    ]
+    return [pack(letterbox(read_picture(path), IMGSZ).pixels, "float32") for path in paths]
 
 
 def runner(model: bytes) -> Any:

@@ -27,7 +27,7 @@ from toolchain.quantize.graph import FloatGraph, Operation, check_weights
 from toolchain.quantize.histogram import BINS, place
 from toolchain.quantize.importance import what_matters
 from toolchain.quantize.observe import unique_names, watched_tensors
-from toolchain.quantize.replica import Replica, output_size, to_picture
+from toolchain.quantize.replica import Replica, by_output_name, output_size, to_picture
 from toolchain.quantize.sensitivity import LayerSensitivity, Sensitivity
 from toolchain.tflite import metadata
 from toolchain.tflite.flatbuffer import parse
@@ -106,12 +106,7 @@ class _Gatherer:
         import torch
 
         kept = self._forward(picture)
-        outputs = {
-            alias: kept[tensor]
-            for tensor, aliases in self._graph.output_names().items()
-            for alias in aliases
-        }
-        matter = what_matters(outputs, self._head)
+        matter = what_matters(by_output_name(self._graph, kept), self._head)
         signs = (torch.randint(0, 2, part.shape, generator=generator) * 2.0 - 1 for part in matter)
         projected = torch.stack(
             [(part * sign).sum() for part, sign in zip(matter, signs, strict=True)]

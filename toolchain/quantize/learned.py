@@ -26,9 +26,9 @@ from targets.agent.heads import Head
 from targets.progress import SILENT, Progress
 from toolchain.quantize.coded import expand
 from toolchain.quantize.graph import FloatGraph, Operation
-from toolchain.quantize.importance import decoded, difference
+from toolchain.quantize.importance import Decoded, decoded, difference
 from toolchain.quantize.recovered import Recovered
-from toolchain.quantize.replica import Replica
+from toolchain.quantize.replica import Replica, by_output_name
 from toolchain.quantize.scales import Scale
 
 if TYPE_CHECKING:
@@ -97,15 +97,21 @@ def learn(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     rng = np.random.default_rng(seed)
+
+    def outputs(kept: Mapping[int, torch.Tensor]) -> list[Decoded]:
+        return decoded(by_output_name(graph, kept), head)
+
     torch.set_flush_denormal(True)
     try:
         with progress.task("learning", total=epochs * len(pictures), unit="pictures") as task:
             with torch.no_grad():
-                wanted = [decoded(_outputs(graph, teacher.run(one)), head) for one in pictures]
+                wanted = [
+                    decoded(by_output_name(graph, teacher.run(one)), head) for one in pictures
+                ]
             for epoch in range(epochs):
                 total = 0.0
                 for place, number in enumerate(rng.permutation(len(pictures))):
-                    found = decoded(_outputs(graph, student.run(pictures[number])), head)
+                    found = outputs(student.run(pictures[number]))
                     loss = difference(found, wanted[number])
                     (loss / PICTURES_A_STEP).backward()
                     total += float(loss.detach())
@@ -124,12 +130,6 @@ def _rate(step: int, steps: int) -> float:
     """Share of the learning rate: rises at first, then falls to zero as a cosine."""
     falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(steps, 1))))
     return min(1.0, (step + 1) / _WARM_UP_STEPS) * falling
-
-
-def _outputs(graph: FloatGraph, kept: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {
-        alias: kept[tensor] for tensor, aliases in graph.output_names().items() for alias in aliases
-    }
 
 
 class _Student:

@@ -164,6 +164,13 @@ def to_picture(picture: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(picture).permute(0, 3, 1, 2)
 
 
+def by_output_name(graph: FloatGraph, kept: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The graph's outputs among `kept`, by each name that a signature gives them."""
+    return {
+        alias: kept[tensor] for tensor, aliases in graph.output_names().items() for alias in aliases
+    }
+
+
 def output_size(graph: FloatGraph, operation: Operation) -> tuple[int, int]:
     """(height, width) of what an operation makes."""
     shape = graph.shape(operation.output)
