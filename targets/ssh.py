@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from targets.addresses import parse_address
 from targets.authenticate import AskPassword, authenticate
@@ -54,6 +54,28 @@ class _Trust:
     passphrase: AskPassphrase | None
 
 
+class _Remembered:
+    """A question whose answer serves again when a broken connection is renewed."""
+
+    def __init__(self, ask: Callable[[Any], str | None]) -> None:
+        self._ask = ask
+        self.answers: dict[Any, str | None] = {}
+
+    @classmethod
+    def of(cls, ask: Callable[[Any], str | None] | None) -> _Remembered | None:
+        """None stays None: nobody can be asked."""
+        return None if ask is None else cls(ask)
+
+    def __call__(self, question: Any) -> str | None:
+        self.answers[question] = answer = self._ask(question)
+        return answer
+
+
+def _known(asked: Any) -> Callable[[Any], str | None] | None:
+    """The answers that were given, nobody being asked again."""
+    return asked.answers.get if isinstance(asked, _Remembered) else None
+
+
 def connect(
     target: Target,
     *,
@@ -74,18 +96,25 @@ def connect(
         raise InventoryError(
             "The loopback target is not running.", hint="Start it: `targets.loopback.started()`."
         )
-    trust = _Trust(ask, accept_new, password, passphrase)
+    trust = _Trust(ask, accept_new, _Remembered.of(password), _Remembered.of(passphrase))
+    return Connection(target, trust, *_dialled(target, trust, deadline))
+
+
+def _dialled(
+    target: Target, trust: _Trust, deadline: Deadline
+) -> tuple[Transport, contextlib.ExitStack]:
+    """A transport that is logged in to `target`, and what to close with it."""
     with contextlib.ExitStack() as opened:
         dialer = _Dialer(target, trust, deadline, opened)
         transport = dialer.reach(dialer.settings_of_target(), target.name, target.key)
-        return Connection(target, transport, trust, opened.pop_all())
+        return transport, opened.pop_all()
 
 
 class Connection:
     """An open connection; commands may run side by side on it."""
 
     def __init__(
-        self, target: Target, transport: Transport, trust: _Trust, opened: contextlib.ExitStack
+        self, target: Target, trust: _Trust, transport: Transport, opened: contextlib.ExitStack
     ) -> None:
         self.target = target
         self.name = target.name
@@ -109,10 +138,17 @@ class Connection:
         """Hang up, the jumps too."""
         self._opened.close()
 
-    def again(self, *, deadline: Deadline) -> Connection:
-        """A new connection to the same target, after this one broke; nobody is asked anything."""
-        self.close()
-        return connect(self.target, deadline=deadline, passphrase=self._trust.passphrase)
+    def renew(self, *, deadline: Deadline) -> None:
+        """Connect anew to the same target, after this connection broke.
+
+        Nobody is asked about a host key; a password is the one that was typed.
+        Raises the errors of `connect`; the connection stays closed then, and may be renewed later.
+        """
+        with contextlib.suppress(Exception):  # of a broken connection nothing more is wanted
+            self.close()
+        trust = replace(self._trust, ask=None, accept_new=False)
+        trust = replace(trust, password=_known(trust.password), passphrase=_known(trust.passphrase))
+        self._transport, self._opened = _dialled(self.target, trust, deadline)
 
     def start(
         self, command: str | Sequence[str], *arguments: str, deadline: Deadline, stdin: bool = False

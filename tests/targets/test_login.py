@@ -339,8 +339,8 @@ def test_a_link_that_is_cut_is_told_from_a_program_that_ended(embedded: Target) 
             assert not connection.is_open
             with pytest.raises(LinkLost):
                 connection.run("true", deadline=soon())
-            with connection.again(deadline=soon()) as renewed:
-                assert renewed.run("echo back", deadline=soon()).stdout == b"back\n"
+            connection.renew(deadline=soon())
+            assert connection.run("echo back", deadline=soon()).stdout == b"back\n"
 
 
 def test_a_frozen_link_ends_every_wait_with_its_deadline(embedded: Target) -> None:

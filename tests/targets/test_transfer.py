@@ -205,7 +205,8 @@ def test_an_upload_that_was_cut_goes_on_where_it_stopped(
     with pytest.raises(LinkLost):
         send(connection, items, store=store, deadline=soon())
     link.cut_after(None)
-    with connection.again(deadline=soon()) as connection:
+    connection.renew(deadline=soon())
+    with connection:
         sent = send(connection, items, store=store, deadline=soon())
         assert sent.bytes_sent < 8_100_020 - 1_000_000
         for item in items:
