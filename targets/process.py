@@ -103,6 +103,11 @@ class Process:
         self.close()
 
     @property
+    def has_ended(self) -> bool:
+        """It is known how the program ended; output may still be on its way."""
+        return self._channel.status_event.is_set()
+
+    @property
     def stderr(self) -> bytes:
         """The last bytes of standard error so far, without what came before our program."""
         text = bytes(self._stderr)
