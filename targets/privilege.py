@@ -1,7 +1,7 @@
 """Root on the board, for one command at a time: by `sudo -n`, or by a password that a person types.
 
     privilege = Privilege.of(connection, ask, deadline=Deadline.after(20))
-    done = privilege.run_as_root(["tee", "/sys/.../scaling_governor"], deadline, stdin=b"performance")
+    done = privilege.run_as_root(["tee", "/sys/.../governor"], deadline, stdin=b"performance")
     if isinstance(done, NotPermitted):
         print(done, done.hint)
 
@@ -100,11 +100,11 @@ class Privilege:
         if self.sudo is None:
             reason = f"{self.user} is not root, and there is no sudo"
             return NotPermitted(words, reason, self.sudoers(words))
-        if self._password is None:
-            done = self._run(words, (self.sudo, "-n", "--"), stdin, deadline)
-            if not (isinstance(done, NotPermitted) and done.sudoers) or not self._ask(deadline):
-                return done
-        return self._run_by_password(words, stdin, deadline)
+        done = self._run(words, (self.sudo, "-n", "--"), stdin, deadline)
+        # First without: a program that needs no password must not find one in its input.
+        if isinstance(done, NotPermitted) and done.sudoers and self._ask(deadline):
+            return self._run_by_password(words, stdin, deadline)
+        return done
 
     def sudoers(self, words: Sequence[str]) -> str:
         """The line that permits just these words, as sudoers(5) has it."""
@@ -135,11 +135,10 @@ class Privilege:
         with self.connection.start(
             _CHECKS + _RUN, *arguments, stdin=True, deadline=deadline
         ) as process:
-            if _asks(process, prompt, times=1, deadline=deadline):
-                process.write(self._password.encode() + b"\n", deadline=deadline)
-                with contextlib.suppress(CommandFailed):  # it ended early: its status tells
+            with contextlib.suppress(CommandFailed):  # it ended early: its status tells
+                if _asks(process, prompt, deadline):
+                    process.write(self._password.encode() + b"\n", deadline=deadline)
                     process.write(stdin, deadline=deadline)
-            with contextlib.suppress(Exception):
                 process.close_stdin()
             stdout = bytearray()
             while data := process.read(deadline=deadline):
@@ -188,19 +187,19 @@ class Privilege:
         prompt = _new_mark()
         words = [self.sudo, "-k", "-S", "-p", prompt, "-v"]
         with self.connection.start(words, stdin=True, deadline=deadline) as process:
-            if not _asks(process, prompt, times=1, deadline=deadline):
+            if not _asks(process, prompt, deadline):
                 return False
             process.write(password.encode() + b"\n", deadline=deadline)
             process.close_stdin()
             return process.wait(deadline=deadline).ok
 
 
-def _asks(process: Process, prompt: str, *, times: int, deadline: Deadline) -> bool:
+def _asks(process: Process, prompt: str, deadline: Deadline) -> bool:
     """Whether sudo asks for the password; False once it ended or kept silent for PROMPT_S."""
     wait = deadline.sooner(PROMPT_S)
-    while process.stderr.count(prompt.encode()) < times:
+    while prompt.encode() not in process.stderr:
         if process.has_ended or wait.expired:
-            return process.stderr.count(prompt.encode()) >= times
+            return prompt.encode() in process.stderr
         time.sleep(_TICK_S)
     return True
 
@@ -277,10 +276,13 @@ for word in "$@"; do
     case $word in
       /*) program=$word ;;
       */*) refuse "$word is no full path" ;;
-      *) program=$(command -v -- "$word") || program= ;;
+      *)
+        program=
+        for folder in /usr/sbin /usr/bin /sbin /bin; do
+          [ -n "$program" ] || ! [ -x "$folder/$word" ] || program=$folder/$word
+        done ;;
     esac
-    case $program in /*) [ -e "$program" ] || program= ;; *) program= ;; esac
-    if [ -z "$program" ]; then echo "$word is not there" >&2; exit 127; fi
+    if ! [ -e "$program" ]; then echo "$word is not there" >&2; exit 127; fi
     only_roots "$program" || refuse "$at can be changed by others than root"
     printf "%s\n" "${mark}program $program" >&2
     case ${program##*/} in
