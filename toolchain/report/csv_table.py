@@ -26,7 +26,7 @@ _COLUMNS = {
 _PARTS = {
     "ap_lost_ci95": ("low", "high"),
     "imgsz": ("height", "width"),
-    "inference_ms": ("p50", "p90", "p99", "samples"),
+    "inference_ms": ("p50", "p90", "p95", "p99", "samples"),
 }
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that begins so
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from toolchain.evaluate.detections import Detections
 from toolchain.runmeta import CalibrationMeta, Settings
+
+PERCENTILES: Final = (50, 90, 95, 99)  # of a latency, each with its interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +33,19 @@ class Doubt:
 class Latency:
     """Times of one stage.  Percentiles are interpolated linearly between the two nearest times.
 
-    values_ms: all of them, in the order measured.
+    values_ms: all of them, in the order measured.  bounds_ms: by percentile (of PERCENTILES), its
+    95 % interval; None for an end that so few times do not give (`report.percentiles`).
     """
 
     p50_ms: float
     p90_ms: float
+    p95_ms: float
     p99_ms: float
     mean_ms: float
     min_ms: float
     max_ms: float
     values_ms: tuple[float, ...]
+    bounds_ms: Mapping[int, tuple[float | None, float | None]]
 
     @property
     def samples(self) -> int:

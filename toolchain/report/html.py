@@ -48,6 +48,7 @@ class HtmlWriter:
             "times": text.times,
             "size": text.size,
             "interval": text.interval,
+            "range_ms": text.range_ms,
             "name": text.name_of,
             "name_among": text.name_among,
             "counted": text.counted,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from targets.agent import wire
-from toolchain.report.figures import DatasetFigures, Latency, Report, RunFigures
+from toolchain.report.figures import PERCENTILES, DatasetFigures, Latency, Report, RunFigures
 
 SCHEMA = "halfbyte.report"
 VERSION = 1
@@ -18,10 +18,12 @@ UNITS = {
     "bytes": "bytes, wherever a name ends so",
     "fps": "images a second: fps_model 1 / median time, fps_end_to_end 1 / mean time",
     "imgsz": "[height, width] in pixels",
+    "ci95": "95 % interval [low, high]; null for an end that so few values do not give",
     "ms": "milliseconds, wherever a name holds it",
     "ratio": "how many times smaller the file is",
     "unknown": "null",
 }
+_PERCENTILES = {f"p{share}": share for share in PERCENTILES}
 
 
 class JsonWriter:
@@ -181,15 +183,21 @@ def _speed(run: RunFigures) -> dict[str, Any]:
 
 def _latency(latency: Latency | None) -> dict[str, Any]:
     if latency is None:
-        return {**dict.fromkeys(("p50", "p90", "p99", "mean", "min", "max")), "samples": 0}
+        known = (*_PERCENTILES, "mean", "min", "max", *(f"{name}_ci95" for name in _PERCENTILES))
+        return {**dict.fromkeys(known), "samples": 0}
     return {
         "p50": _rounded(latency.p50_ms),
         "p90": _rounded(latency.p90_ms),
+        "p95": _rounded(latency.p95_ms),
         "p99": _rounded(latency.p99_ms),
         "mean": _rounded(latency.mean_ms),
         "min": _rounded(latency.min_ms),
         "max": _rounded(latency.max_ms),
         "samples": latency.samples,
+        **{
+            f"{name}_ci95": [_rounded(bound) for bound in latency.bounds_ms[share]]
+            for name, share in _PERCENTILES.items()
+        },
     }
 
 

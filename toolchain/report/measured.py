@@ -8,12 +8,14 @@ import numpy as np
 
 from targets.agent import wire
 from toolchain.report.figures import (
+    PERCENTILES,
     Latency,
     MemoryFigures,
     ModelFigures,
     SpeedFigures,
     TargetFigures,
 )
+from toolchain.report.percentiles import interval
 from toolchain.runmeta import ModelMeta
 from toolchain.runs import Run
 
@@ -115,15 +117,17 @@ def latency(times_ns: Sequence[int]) -> Latency | None:
     values = np.asarray(times_ns, np.float64) / _NS_PER_MS
     if not values.size or values.min() <= 0:
         return None
-    p50, p90, p99 = np.percentile(values, (50, 90, 99))
+    p50, p90, p95, p99 = np.percentile(values, (50, 90, 95, 99))
     return Latency(
         p50_ms=float(p50),
         p90_ms=float(p90),
+        p95_ms=float(p95),
         p99_ms=float(p99),
         mean_ms=float(values.mean()),
         min_ms=float(values.min()),
         max_ms=float(values.max()),
         values_ms=tuple(values.tolist()),
+        bounds_ms={share: interval(values.tolist(), share / 100) for share in PERCENTILES},
     )
 
 

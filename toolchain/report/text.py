@@ -89,6 +89,17 @@ def between(bounds: tuple[float, float]) -> str:
     return "between " + " and ".join(_ends(bounds))
 
 
+def range_ms(bounds: tuple[float | None, float | None] | None) -> str:
+    """Where a time lies: "4.90 to 5.31", or "over 4.90" where its upper end is unknown."""
+    low, high = bounds or (None, None)
+    if high is None:
+        return UNKNOWN if low is None else f"over {number(low, _digits(low))}"
+    if low is None:
+        return f"under {number(high, _digits(high))}"
+    digits = _digits(low)
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
 def _ends(bounds: tuple[float, float]) -> list[str]:
     digits = next(
         (d for d in range(1, _MOST_DIGITS) if all(round(end, d) or not end for end in bounds)),
