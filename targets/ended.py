@@ -40,6 +40,12 @@ from targets.process import Completed
 from targets.provision.refusals import busy
 
 _ENOSPC = 28
+_NO_ROOM = 4  # exit code of the agent
+_STOPPED = {
+    "limit": "it took longer than a day",
+    "alone": "nobody had followed it for long",
+    "journal-full": "its journal grew too large",
+}
 _PHASES: dict[type, str] = {
     Hello: "starting",
     Facts: "starting",
@@ -64,6 +70,8 @@ class Seen:
     phase: str = "starting"
     memory: Memory = field(default_factory=Memory)
     model_bytes: int | None = None
+    timed: int = 0
+    images: int = 0
     free_bytes: int | None = None  # before the model was loaded, within the limits set there
     limit_bytes: int | None = None
     failed: Failed | None = None
@@ -74,7 +82,11 @@ class Seen:
         self.records += 1
         record = envelope.record
         self.phase = _PHASES.get(type(record), self.phase)
-        if isinstance(record, Facts):
+        if isinstance(record, Timed):
+            self.timed += 1
+        elif isinstance(record, Detected | Skipped):
+            self.images += 1
+        elif isinstance(record, Facts):
             self.limit_bytes = record.memory_limit_bytes
         if isinstance(record, Loading):
             self.model_bytes = record.file_bytes
@@ -109,31 +121,44 @@ def supervisor_words(stderr: bytes, mark: str) -> dict[str, Any]:
     return words
 
 
-def error_of(seen: Seen, words: Mapping[str, Any], done: Completed) -> HalfbyteError | None:
-    """The error for how a run ended; None for a whole one."""
+def error_of(seen: Seen, words: Mapping[str, Any]) -> HalfbyteError | None:
+    """The error for how a run ended; None for a whole one.  words: the board's own."""
     if seen.finished:
         return None
-    if "problem" in words:
-        return _not_started(seen.name, words)
+    if words.get("gone") == "rebooted":
+        return RunIncomplete(
+            f"{seen.name} restarted in the run, while {seen.phase}.",
+            hint=_and("Run again for the rest.", seen.kept),
+        )
     ended = words.get("ended")
     ended = ended if isinstance(ended, dict) else {}
-    number = ended.get("signal")
-    if number is None and done.killed and not ended:
+    number = _whole(ended.get("signal"))
+    if number is None and words.get("gone"):
         number = int(signal.SIGKILL)  # the supervisor went with it
-    if number is None and done.signal:
-        number = int(getattr(signal, f"SIG{done.signal}", signal.SIGKILL))
-    if isinstance(number, int):
-        return _killed(seen, number, ended, done)
+    said = _last_lines(ended.get("log"))
+    if number is not None:
+        return _killed(seen, number, ended, said)
+    if ended.get("exit_status") == _NO_ROOM:
+        return RunIncomplete(
+            f"{seen.name} ran out of room for what was measured, while {seen.phase}.",
+            hint=_and("Remove files there, then run again for the rest.", seen.kept),
+        )
+    stopped = _STOPPED.get(str(ended.get("stopped")))
+    if stopped is not None:
+        return RunIncomplete(
+            f"The run on {seen.name} was ended while {seen.phase}: {stopped}.",
+            hint=_and("Run again for the rest.", seen.kept),
+        )
     if seen.failed is not None:
         return _failed(seen, seen.failed)
     return RunIncomplete(
-        f"The agent on {seen.name} ended early ({done.how}) while {seen.phase}"
-        + (f": {done.complaint}" if done.complaint else "."),
+        f"The agent on {seen.name} ended early (exit status {ended.get('exit_status')}) while "
+        f"{seen.phase}" + (f": {said}" if said else "."),
         hint=_and("Look at the board's log, then run again.", seen.kept),
     )
 
 
-def _killed(seen: Seen, number: int, ended: Mapping[str, Any], done: Completed) -> AgentKilled:
+def _killed(seen: Seen, number: int, ended: Mapping[str, Any], said: str) -> AgentKilled:
     told = ended.get("memory")
     told = told if isinstance(told, dict) else {}
     rss, hwm = _whole(told.get("rss_bytes")), _whole(told.get("hwm_bytes"))
@@ -163,8 +188,8 @@ def _killed(seen: Seen, number: int, ended: Mapping[str, Any], done: Completed) 
     else:
         advice = "The runtime crashed: try another `runtime` for this target."
     message = "; ".join(facts) + "."
-    if number not in (signal.SIGKILL, signal.SIGTERM) and done.complaint:
-        message += f" It said: {done.complaint}"
+    if number not in (signal.SIGKILL, signal.SIGTERM) and said:
+        message += f" It said: {said}"
     return AgentKilled(
         message,
         hint=_and(advice, seen.kept),
@@ -206,8 +231,9 @@ def _failed(seen: Seen, failed: Failed) -> HalfbyteError:
     return AgentFailed(message, hint=_and(advice, seen.kept))
 
 
-def _not_started(name: str, words: Mapping[str, Any]) -> HalfbyteError:
-    detail = str(words.get("detail") or words.get("problem"))
+def not_started(name: str, words: Mapping[str, Any], done: Completed) -> HalfbyteError:
+    """The error for a run that the board did not begin."""
+    detail = str(words.get("detail") or words.get("problem") or done.complaint or done.how)
     match words.get("problem"):
         case "busy":
             return busy(name, str(words.get("holder")))
@@ -230,6 +256,11 @@ def _not_started(name: str, words: Mapping[str, Any]) -> HalfbyteError:
 
 def _and(advice: str, more: str) -> str:
     return f"{advice} {more}".strip()
+
+
+def _last_lines(log: Any) -> str:
+    lines = log.strip().splitlines() if isinstance(log, str) else []
+    return " / ".join(line.strip() for line in lines[-3:])[-600:]
 
 
 def _whole(value: Any) -> int | None:

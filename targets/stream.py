@@ -19,11 +19,12 @@ class Stream:
     """One agent's output as it is read.
 
     marker: the random word on the line before the first record; it may be glued to the end of
-    what something else printed.  noise: what came before it, mentioned once in the log.
+    what something else printed; None: the first line is a record.  noise: what came before it,
+    mentioned once in the log.  records: the next record's number, not 0 where a stream goes on.
     cut: the last line had no end, so the agent or the link broke off while it was written.
     """
 
-    marker: str
+    marker: str | None
     noise: str = ""
     started: bool = False
     cut: bool = False
@@ -36,7 +37,8 @@ class Stream:
         too long.  Raises StreamBroken.
         """
         rest = iter(lines)
-        self._skip_noise(rest)
+        if self.marker is not None:
+            self._skip_noise(rest, self.marker)
         for line in rest:
             if not line.endswith(b"\n"):
                 if len(line) >= LINE_LIMIT_BYTES:
@@ -54,8 +56,8 @@ class Stream:
                 raise self._broken(f"record {envelope.seq} came where {self.records - 1} was due")
             yield envelope
 
-    def _skip_noise(self, lines: Iterator[bytes]) -> None:
-        marker, noise = self.marker.encode("ascii"), bytearray()
+    def _skip_noise(self, lines: Iterator[bytes], after: str) -> None:
+        marker, noise = after.encode("ascii"), bytearray()
         for line in lines:
             if line.endswith(b"\n") and line.rstrip(b"\r\n").endswith(marker):
                 self.started = True

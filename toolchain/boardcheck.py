@@ -45,6 +45,7 @@ average."""
 MOST_MEMORY_BYTES: Final = 256 << 20
 SHARE_OF_FREE_MEMORY: Final = 4
 RUN_S: Final = 6 * 3600.0
+ALONE_S: Final = 120.0
 _REMOVE_S: Final = 60.0
 
 
@@ -230,6 +231,7 @@ def _on_board(board: Board, job: bundle.Bundle, progress: Progress) -> Iterator[
             board.python,
             job,
             deadline=Deadline.after(RUN_S),
+            patience=session.Patience(linger_s=ALONE_S),
             progress=progress,
         )
     finally:
@@ -244,9 +246,7 @@ def _facts(board: Board) -> Any:
 
     agent = zipapp.build(cache_dir())
     item = Item.of_file(agent.path, sha256=agent.sha256)
-    return session.facts(
-        board.connection, board.python, item, deadline=Deadline.after(session.START_S * 5)
-    )
+    return session.facts(board.connection, board.python, item, deadline=Deadline.after(5 * 60))
 
 
 def _fitting(available_bytes: int | None) -> int:

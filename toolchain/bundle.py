@@ -88,8 +88,11 @@ class Bundle:
         text = json.dumps(self.manifest(), sort_keys=True, allow_nan=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
-    def plan(self, path: Callable[[str], str], marker: str) -> Plan:
-        """What the agent is told; path: where the board has the file with a hash."""
+    def plan(self, path: Callable[[str], str], marker: str | None = None) -> Plan:
+        """What the agent is told; path: where the board has the file with a hash.
+
+        marker: the line before the first record, where something else may print before it.
+        """
         named = {
             field.name: getattr(self.settings, field.name)
             for field in dataclasses.fields(self.settings)

@@ -21,6 +21,8 @@ from toolchain.subject import Subject
 
 SCHEMA: Final = "halfbyte.detections"
 VERSION: Final = 1
+ALONE_S: Final = 120.0
+"""Boxes that nobody waits for any more are worth nothing."""
 _log = logging.getLogger(__name__)
 
 
@@ -150,6 +152,7 @@ def _records(
             board.python,
             job,
             deadline=Deadline.after(24 * 3600),
+            patience=session.Patience(linger_s=ALONE_S),
             progress=progress,
         )
 

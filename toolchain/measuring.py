@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from targets.agent import wire
+from targets.agent.wire import Envelope
 from targets.deadline import Deadline
 from targets.errors import HalfbyteError, RunIncomplete
 from targets.progress import SILENT, Progress, Task
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from targets.hostkeys import HostKeyPrompt
     from targets.provision.environment import BoardPython
     from targets.ssh import Connection
+    from toolchain.bundle import Bundle
 
 CONNECT_S: Final = 60.0
 PROVISION_S: Final = 1800.0
 RUN_S: Final = 24 * 3600.0
 _PACKAGES: Final = ("ai-edge-litert", "numpy", "paramiko", "pycocotools", "pillow")
+COUNTED: Final = (wire.Warmed, wire.Timed, wire.Detected, wire.Skipped)
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._+]+")
 _OTHER: Final = "Name another folder with --out, or remove this one."
 _log = logging.getLogger(__name__)
@@ -78,6 +81,7 @@ class Measuring:
     confidence: float = 0.001
     wheelhouse: Path | None = None
     again: bool = False  # measure anew what the run folder has whole
+    busy_s: float = 0.0  # to wait for a board that another run holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +184,11 @@ def measure(
         if whole.get(key) == meta and not settings.again:
             _log.info("%s was measured before, whole; --again measures it anew", key)
             continue
-        fault = _run(subject, board, dataset, meta, key, folder, progress)
+        label = f"{subject.label} on {board.target.name}"
+        records, done = _begun(
+            board, _bundle(subject, dataset, meta), meta, key, folder, settings, progress
+        )
+        fault = keep(key, records, folder, label, meta, progress=progress, done=done)
         if fault is not None:
             faults.append(fault)
     return faults
@@ -202,32 +210,71 @@ def _origin(model: ModelMeta) -> tuple[object, ...]:
     return model.source_sha256 or model.sha256, model.imgsz
 
 
-def _run(
-    subject: Subject,
+def _begun(
     board: Board,
-    dataset: Dataset | None,
+    job: Bundle,
     meta: RunMeta,
     key: str,
     folder: RunFolder,
+    settings: Measuring,
     progress: Progress,
-) -> HalfbyteError | None:
+) -> tuple[Iterator[Envelope], int]:
+    """A run's records to come, and the inferences that are here: a new one, or one that goes on."""
     from targets import session
+    from targets.detached import new_run_id
 
-    job = _bundle(subject, dataset, meta)
-    folder.start(key, meta)
-    label = f"{subject.label} on {board.target.name}"
+    deadline = Deadline.after(RUN_S)
+    before = None if settings.again else folder.unfinished(key)
+    if before is not None and before.meta == meta:
+        records = session.attach(
+            board.connection,
+            board.python,
+            job,
+            run_id=before.run_id,
+            kept=before.records,
+            deadline=deadline,
+        )
+        if records is not None:
+            _log.warning("%s goes on where it was; %d records are here", key, len(before.records))
+            folder.take_up(key)
+            return records, sum(isinstance(e.record, COUNTED) for e in before.records)
+    run_id = new_run_id()
+    folder.start(key, meta, run_id)
+    records = session.run(
+        board.connection,
+        board.python,
+        job,
+        deadline=deadline,
+        patience=session.Patience(busy_s=settings.busy_s),
+        run_id=run_id,
+        progress=progress,
+    )
+    return records, 0
+
+
+def keep(
+    key: str,
+    records: Iterator[Envelope],
+    folder: RunFolder,
+    label: str,
+    meta: RunMeta,
+    *,
+    progress: Progress = SILENT,
+    done: int = 0,
+) -> HalfbyteError | None:
+    """Records into the folder as they come, and how the run ended; what cut it short, if anything.
+
+    done: inferences that are there already.
+    Raises errors of the connection and the board, which would stop the others too.
+    """
     total = meta.settings.warmup + meta.settings.timed_runs + meta.images
     try:
         with progress.task(label, total, "inferences") as task:
-            records = session.run(
-                board.connection,
-                board.python,
-                job,
-                deadline=Deadline.after(RUN_S),
-                progress=progress,
-            )
+            task.advance(done)
             for envelope in records:
-                line = wire.encode(envelope.record, envelope.seq, envelope.monotonic_ns)
+                line = wire.encode(
+                    envelope.record, envelope.seq, envelope.monotonic_ns, envelope.boot
+                )
                 folder.append(key, line)
                 _tell(task, envelope.record)
     except RunIncomplete as error:
@@ -243,7 +290,7 @@ def _run(
     return None
 
 
-def _bundle(subject: Subject, dataset: Dataset | None, meta: RunMeta) -> Any:
+def _bundle(subject: Subject, dataset: Dataset | None, meta: RunMeta) -> Bundle:
     from targets import zipapp
     from targets.places import cache_dir
     from toolchain import bundle
@@ -289,11 +336,10 @@ def _pictures(dataset: Dataset | None) -> Sequence[Any]:
 
 
 def _tell(task: Task, record: Any) -> None:
+    if isinstance(record, COUNTED):
+        task.advance()
     if isinstance(record, wire.Warmed | wire.Timed | wire.Detected):
-        task.advance()
         task.note(f"{record.inference_ns / 1e6:.0f} ms")
-    elif isinstance(record, wire.Skipped):
-        task.advance()
 
 
 def _cpus(connection: Connection, python: BoardPython) -> int:

@@ -47,10 +47,12 @@ __all__ = [
     "RunMeta",
     "Settings",
     "TargetMeta",
+    "Unfinished",
 ]
 
 SCHEMA = "halfbyte.run"
 VERSION = 1
+_RUN_ID = re.compile(r"[0-9a-f]{16}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 _R = TypeVar("_R")
 
@@ -95,6 +97,15 @@ class Recorded:
     dataset: Dataset | None
     examples: Mapping[int, Path]
     runs: tuple[Run, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Unfinished:
+    """A run that may still be going on where it was started.  run_id: its name there."""
+
+    run_id: str
+    meta: RunMeta
+    records: tuple[wire.Envelope, ...]
 
 
 class RunFolder:
@@ -155,14 +166,50 @@ class RunFolder:
             self._manifest["command"] = list(command)
             self._write()
 
-    def start(self, run_key: str, meta: RunMeta) -> None:
-        """Begin a run, or begin it again: an earlier attempt's records stay in their own file."""
+    def start(self, run_key: str, meta: RunMeta, run_id: str | None = None) -> None:
+        """Begin a run, or begin it again: an earlier attempt's records stay in their own file.
+
+        run_id: the run's name on the board, by which it is found there again.
+        """
         if not _KEY.fullmatch(run_key):
             raise ValueError(f"not a run key: {run_key!r}")
         with self._lock, _writing(self.path):
             attempts = self._manifest["runs"].setdefault(run_key, [])
-            attempts.append({"started": _now(), "meta": wire.plain(meta), "outcome": None})
+            attempts.append(
+                {
+                    "started": _now(),
+                    "meta": wire.plain(meta),
+                    "run_id": run_id,
+                    "outcome": None,
+                }
+            )
             self._records(run_key, len(attempts)).touch()
+            self._write()
+
+    def unfinished(self, run_key: str) -> Unfinished | None:
+        """The last attempt, if it is not whole and has a name on its board.
+
+        Raises RunFolderError.
+        """
+        attempts = self._manifest["runs"].get(run_key)
+        if not attempts or not isinstance(attempts, list):
+            return None
+        run, run_id = (
+            self._attempt(run_key, len(attempts), attempts[-1]),
+            attempts[-1].get("run_id"),
+        )
+        if run.whole or run.missing or not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+            return None
+        return Unfinished(run_id, run.meta, run.records)
+
+    def take_up(self, run_key: str) -> None:
+        """Go on with the last attempt; a line that was cut off goes."""
+        attempts = self._manifest["runs"][run_key]
+        path = self._records(run_key, len(attempts))
+        with self._lock, _writing(self.path):
+            with path.open("r+b") as stream:
+                stream.truncate(stream.read().rfind(b"\n") + 1)
+            attempts[-1]["outcome"] = None
             self._write()
 
     def append(self, run_key: str, envelope: bytes) -> None:

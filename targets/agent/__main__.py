@@ -4,7 +4,7 @@ Standard output is the wire: it is kept under a descriptor of its own, and whate
 it lands on standard error, where the log goes too.
 
 Exit codes: 0 the run is whole, 1 a Failed record says why it is not, 2 the command line, 3 the
-host went away.
+host went away, 4 there is no room for records.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import traceback
 from typing import List, Optional
 
 from . import board, plan, runtime
-from .faults import BadPlan, Fault, NoRuntime
+from .faults import Fault, NoRuntime
 from .records import Failed, Finished, Hello
-from .sending import HostGone, Journal, Wire
+from .sending import HostGone, NoRoom, Wire
 from .signals import Stopping
 from .telemetry import Telemetry
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 def main(arguments: Optional[List[str]] = None) -> int:
     """One command; the exit code."""
     options = _parser().parse_args(arguments)
-    wire = Wire(_own_stdout())
+    wire = Wire(_own_stdout(), boot_id=board.boot_id())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="agent: %(message)s")
     faulthandler.enable(file=sys.stderr)  # a crash inside the runtime leaves its place on stderr
     try:
@@ -45,8 +45,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return _run(wire, marked=bool(options.marker))
     except HostGone:
         return 3
-    finally:
-        wire.close()
+    except NoRoom as error:
+        _log.error("%s", error)
+        return 4
 
 
 def _run(wire: Wire, *, marked: bool) -> int:
@@ -58,13 +59,12 @@ def _run(wire: Wire, *, marked: bool) -> int:
             wire.mark(marker)
         try:
             asked = plan.parse(data)
-            if asked.journal:
-                _keep_journal(wire, asked.journal)
+            wire.begin_at(asked.first_seq)
         finally:
-            wire.send(_hello(data))  # the first record, of the journal too, whatever the plan is
+            wire.send(_hello(data))  # the first record, whatever the plan is
         stopping.be_patient()
         _measure(wire, asked, stopping)
-    except HostGone:
+    except (HostGone, NoRoom):
         raise
     except BaseException as error:  # noqa: BLE001  the one place: the host must learn why
         if not wire.sent:
@@ -148,13 +148,6 @@ def _own_sha256() -> str:
         return ""
     with open(archive, "rb") as stream:
         return hashlib.sha256(stream.read()).hexdigest()
-
-
-def _keep_journal(wire: Wire, path: str) -> None:
-    try:
-        wire.keep(Journal(path))
-    except OSError as error:
-        raise BadPlan(f"journal: {error.strerror}") from error
 
 
 def _volunteer_for_the_oom_killer() -> None:

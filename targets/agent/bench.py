@@ -153,8 +153,11 @@ class Run:
         return TimedInput(source="synthetic"), synthetic(model.inputs)
 
     def _timings(self, model: Model, tensors: Tuple[NDArray[Any], ...]) -> Iterator[Any]:
-        for kind, count in ((Warmed, self._plan.warmup), (Timed, self._plan.timed_runs)):
-            for index in range(count):
+        for kind, first, count in (
+            (Warmed, 0, self._plan.warmup),
+            (Timed, self._plan.first_timed, self._plan.timed_runs),
+        ):
+            for index in range(first, count):
                 start_ns = time.perf_counter_ns()
                 model.run(tensors)
                 yield kind(index=index, inference_ns=time.perf_counter_ns() - start_ns)
@@ -164,7 +167,8 @@ class Run:
         self, model: Model, pictures: Optional[PictureInput], refusal: str
     ) -> Iterator[Any]:
         detection = None if pictures is None else Detection(self._plan, model, pictures)
-        for index, image in enumerate(self._plan.images):
+        first = self._plan.first_image
+        for index, image in enumerate(self._plan.images[first:], start=first):
             record = self._detected(detection, index, image, refusal)
             yield record
             if self._plan.probe_values and not isinstance(record, Skipped):

@@ -45,7 +45,8 @@ class Plan:
     expanded always.  keep_expanded: write the expanded model next to the packed one, for the next
     run; else, and where there is no room for it, it lives in memory.  drop_pages: give back the
     pages of the model's file once the runtime has its own copy of the filters.
-    journal: a new file on the board that gets every record too.
+    first_seq, first_timed, first_image: where a run goes on after a restart: the number of the next
+    record, and how many timed inferences and images were told before.
     """
 
     model: PlanFile
@@ -66,7 +67,9 @@ class Plan:
     expand_int4: bool = False
     keep_expanded: bool = True
     drop_pages: bool = False
-    journal: Optional[str] = None
+    first_seq: int = 0
+    first_timed: int = 0
+    first_image: int = 0
 
     def to_json(self) -> bytes:
         """The plan as the agent reads it (ASCII, one line)."""
@@ -139,9 +142,11 @@ def _plan(value: Dict[str, Any]) -> Plan:
         "expand_int4": lambda item: _flag(item, "expand_int4"),
         "keep_expanded": lambda item: _flag(item, "keep_expanded"),
         "drop_pages": lambda item: _flag(item, "drop_pages"),
-        "journal": lambda item: _path(item, "journal"),
+        "first_seq": lambda item: _whole(item, "first_seq", 0, 100_000_000),
+        "first_timed": lambda item: _whole(item, "first_timed", 0, 10_000_000),
+        "first_image": lambda item: _whole(item, "first_image", 0, 10_000_000),
     }
-    optional = {"marker", "imgsz", "head", "journal"}
+    optional = {"marker", "imgsz", "head"}
     if "model" not in value:
         raise BadPlan("no model")
     fields: Dict[str, Any] = {

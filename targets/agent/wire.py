@@ -1,9 +1,9 @@
 """Records from the board to the host: one JSON object a line, ASCII only, after a marker line.
 
 An envelope surrounds each record: `seq` counts from 0 without gaps, `monotonic_ns` is the board's
-CLOCK_MONOTONIC, `record` names the type.  Unknown records and unknown keys are skipped by readers;
-a missing key means the field's default.  NaN and infinity never appear (they become null), and
-null is read only where a field may be unknown.
+CLOCK_MONOTONIC in the boot whose id begins with `boot`, `record` names the type.  Unknown records
+and unknown keys are skipped by readers; a missing key means the field's default.  NaN and infinity
+never appear (they become null), and null is read only where a field may be unknown.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Envelope:
     seq: int
     monotonic_ns: int
     record: Any
+    boot: Optional[str] = None
 
 
 def plain(value: Any) -> Any:
@@ -103,9 +104,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def encode(record: Any, seq: int, monotonic_ns: int) -> bytes:
+def encode(record: Any, seq: int, monotonic_ns: int, boot: Optional[str] = None) -> bytes:
     """One line of the stream, newline included.  Raises WireError where it would be too long."""
-    envelope = {"seq": seq, "monotonic_ns": monotonic_ns, "record": type(record).__name__.lower()}
+    envelope: Dict[str, Any] = {"seq": seq, "monotonic_ns": monotonic_ns}
+    if boot is not None:
+        envelope["boot"] = boot
+    envelope["record"] = type(record).__name__.lower()
     envelope.update(plain(record))
     line = json.dumps(envelope, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
     if len(line) > MAX_LINE_BYTES:
@@ -130,15 +134,18 @@ def decode(line: bytes) -> Optional[Envelope]:
         raise WireError("not a record")
     seq = _typed(int, raw.get("seq"), "seq")
     at = _typed(int, raw.get("monotonic_ns"), "monotonic_ns")
+    boot = raw.get("boot")
     if seq < 0:
         raise WireError("seq is negative")
+    if boot is not None:
+        boot = _typed(str, boot, "boot")
     cls = RECORDS.get(raw["record"])
     if cls is None:
         return None
     record = _record(cls, raw, cls.__name__)
     if isinstance(record, Detected):
         _check_detections(record)
-    return Envelope(seq, at, record)
+    return Envelope(seq, at, record, boot)
 
 
 def _no_constants(name: str) -> None:

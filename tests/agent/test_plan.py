@@ -33,7 +33,9 @@ PLANS = st.builds(
     max_detections=st.integers(1, 1000),
     multi_label=st.booleans(),
     sample_period_s=st.floats(0.01, 100),
-    journal=st.none() | st.just("/home/pi/søppel"),
+    first_seq=st.integers(0, 1000),
+    first_timed=st.integers(0, 1000),
+    first_image=st.integers(0, 1000),
 )  # fmt: skip
 WHOLE = json.loads(Plan(PlanFile("m.tflite", SHA), head=HEAD).to_json())
 
@@ -80,7 +82,8 @@ def test_what_is_not_said_has_its_default():
         {"max_detections": 0},
         {"multi_label": 1},
         {"sample_period_s": 0},
-        {"journal": ""},
+        {"first_seq": -1},
+        {"first_image": "0"},
         {"marker": "short"},
         {"marker": "two\nlines of it"},
     ],

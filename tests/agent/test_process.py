@@ -1,5 +1,6 @@
 """The agent's manners as a process: its stream, its end, its environment."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from targets.agent import wire
+from targets.agent import sending, wire
 from tests.agent import small_models
 from tests.agent.running import (
     MARKER,
@@ -56,20 +57,6 @@ def test_killed_in_the_middle_it_leaves_whole_records(agent, tmp_path):
     assert loading.file_bytes > 0
     assert loading.memory.rss_bytes > 0
     assert loading.mem_available_bytes > 0
-
-
-def test_killed_in_the_middle_its_journal_has_whole_records(agent, tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    child, _ = begun(agent, small_plan(tmp_path, journal=str(journal), **ENDLESS))
-    deadline = time.monotonic() + 30
-    while b'"timed"' not in journal.read_bytes() and time.monotonic() < deadline:
-        child.stdout.readline()
-    child.send_signal(signal.SIGKILL)
-    ended(child)
-    data = journal.read_bytes()
-    lines = data[: data.rindex(b"\n")].split(b"\n")
-    envelopes = [wire.decode(line) for line in lines]
-    assert [envelope.seq for envelope in envelopes] == list(range(len(lines)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -163,7 +150,7 @@ def test_a_bad_plan_with_a_good_marker_is_told_after_it(agent):
 def test_the_stream_is_the_same_in_every_locale(agent, tmp_path, locale):
     folder = tmp_path / "søppel—1 øl"
     folder.mkdir()
-    plan = small_plan(folder, pictures=1, journal=str(folder / "journal"))
+    plan = small_plan(folder, pictures=1)
     named = type(plan.images[0])(plan.images[0].path, plan.images[0].sha256, "søppel—1.jpg")
     done = run(agent, type(plan)(**{**vars(plan), "images": (named,)}), env=locale)
     assert done.returncode == 0, done.stderr
@@ -187,25 +174,38 @@ def test_it_takes_streams_that_do_not_block_and_a_missing_stderr(agent, tmp_path
     assert kinds(records)[-1] == "Finished"
 
 
-def test_its_journal_never_replaces_a_file(agent, tmp_path):
-    (tmp_path / "journal").write_text("somebody's")
-    done = run(agent, small_plan(tmp_path, journal=str(tmp_path / "journal")))
-    assert records_of(done.stdout)[-1].kind == "bad-plan"
-    assert (tmp_path / "journal").read_text() == "somebody's"
+def test_a_run_goes_on_where_another_was_cut(agent, tmp_path):
+    whole = run(agent, small_plan(tmp_path, pictures=4))
+    rest = run(
+        agent,
+        dataclasses.replace(
+            small_plan(tmp_path, pictures=4), first_seq=20, first_timed=2, first_image=3
+        ),
+    )
+    lines = rest.stdout.split(b"\n", 2)[2].splitlines()
+    envelopes = [wire.decode(line) for line in lines]
+    assert [envelope.seq for envelope in envelopes] == list(range(20, 20 + len(lines)))
+    records = [envelope.record for envelope in envelopes]
+    assert [timed.index for timed in of_kind(records, wire.Timed)] == [2]
+    [last] = of_kind(records, wire.Detected)
+    *_, same = of_kind(records_of(whole.stdout), wire.Detected)
+    assert (last.index, last.image, last.detections) == (3, "image 3", same.detections)
 
 
-def test_a_full_card_costs_the_journal_and_not_the_run(agent, tmp_path):
+def test_every_record_says_in_which_boot_it_was_told(agent, tmp_path):
+    done = run(agent, small_plan(tmp_path))
+    boots = {wire.decode(line).boot for line in done.stdout.split(b"\n", 2)[2].splitlines()}
+    (hello,) = of_kind(records_of(done.stdout), wire.Hello)
+    assert boots == {hello.boot_id[:8]}
+
+
+def test_a_full_card_is_waited_for_and_then_told(monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    from targets.agent.sending import Journal
-
-    journal = Journal(str(tmp_path / "journal"))
-    full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, journal._descriptor)
-    os.close(full)
-    journal.add(b"x" * 100_000 + b"\n")
-    journal.close()
-    assert (tmp_path / "journal").read_bytes() == b""
+    monkeypatch.setattr(sending, "FULL_WAIT_S", 0.5)
+    out = sending.Wire(os.open("/dev/full", os.O_WRONLY))
+    with pytest.raises(sending.NoRoom, match="No space left"):
+        out.send(wire.Finished())
 
 
 def limited(agent, plan, spare_bytes):

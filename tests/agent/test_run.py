@@ -181,14 +181,6 @@ def test_every_unusable_picture_is_named_with_its_reason(agent, tmp_path):
     assert [detected.index for detected in of_kind(records, wire.Detected)] == [4]
 
 
-def test_a_journal_keeps_the_same_records(agent, tmp_path):
-    done = run(agent, small_plan(tmp_path, journal=str(tmp_path / "journal.jsonl")))
-    told = done.stdout.split(b"\n", 2)[2].splitlines()
-    kept = (tmp_path / "journal.jsonl").read_bytes().splitlines()
-    assert kept == told
-    assert json.loads(kept[-1])["record"] == "finished"
-
-
 def test_sensors_are_read_no_more_often_than_asked(agent, tmp_path):
     often = records_of(
         run(agent, small_plan(tmp_path, timed_runs=2000, sample_period_s=0.01)).stdout

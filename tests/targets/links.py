@@ -49,6 +49,8 @@ class Link:
 
     def close(self) -> None:
         self._flowing.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # a waiting accept would take one more
         self._listener.close()
         self.cut()
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from targets.agent.records import Detected, Facts, Finished, Hello, Loading, Timed
 from targets.agent.wire import Envelope
 from targets.deadline import Deadline
+from targets.detached import new_run_id
 from targets.errors import (
     AgentFailed,
     AgentKilled,
@@ -27,14 +30,15 @@ from targets.errors import (
 )
 from targets.items import Item
 from targets.provision.environment import BoardPython, clean, provision
-from targets.session import run
+from targets.session import Patience, attach, run
 from targets.ssh import Connection, connect
 from targets.target import Target
 from targets.zipapp import build
 from tests.agent import small_models
-from tests.targets import conditions
+from tests.targets import conditions, links, servers
 from toolchain.bundle import Bundle, Picture, Settings
 
+_T = TypeVar("_T")
 ENDLESS = Settings(head=small_models.HEAD, timed_runs=1_000_000, sample_period_s=0.05)
 
 
@@ -105,6 +109,10 @@ def until(envelopes: Iterator[Envelope], kind: type) -> list[Any]:
 def hello(records: Sequence[Any]) -> Hello:
     assert isinstance(records[0], Hello)
     return records[0]
+
+
+def of(envelopes: Iterable[Envelope], kind: type[_T]) -> list[_T]:
+    return [e.record for e in envelopes if isinstance(e.record, kind)]
 
 
 def runs_still(pid: int) -> bool:
@@ -261,23 +269,125 @@ def test_ctrl_c_ends_the_agent_on_the_board(
         assert connection.is_open
 
 
-def test_a_link_that_breaks_leaves_the_records_and_no_agent(
+def test_a_run_outlives_its_link_and_nothing_is_lost_or_told_twice(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    longer = dataclasses.replace(
+        small, settings=dataclasses.replace(small.settings, timed_runs=4000)
+    )
+    with link(noisy) as connection:
+        envelopes = run(connection, board, longer, deadline=after())
+        seen: list[Envelope] = []
+        for envelope in envelopes:
+            seen.append(envelope)
+            if len(seen) in (20, 900):
+                connection.abort()
+    assert [envelope.seq for envelope in seen] == list(range(len(seen)))
+    assert len({hello.pid for hello in of(seen, Hello)}) == 1
+    assert [timed.index for timed in of(seen, Timed)] == list(range(4000))
+    assert isinstance(seen[-1].record, Finished)
+
+
+def test_a_link_that_stays_broken_leaves_the_run_on_and_the_next_fetches_it(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    longer = dataclasses.replace(
+        small, settings=dataclasses.replace(small.settings, timed_runs=2000)
+    )
+    assert noisy.port is not None
+    run_id = new_run_id()
+    with links.link_to(noisy.port) as wire:
+        connection = link(servers.at_port(noisy, wire.port))
+        patience = Patience(link_s=1.5)
+        kept: list[Envelope] = []
+        told = None
+        try:
+            for envelope in run(
+                connection, board, longer, run_id=run_id, patience=patience, deadline=after()
+            ):
+                kept.append(envelope)
+                if len(kept) == 15:
+                    wire.close()
+        except RunIncomplete as error:
+            told = error
+        assert told is not None
+        assert "out of reach" in told.message
+        assert "The run goes on there" in told.hint
+    with link(noisy) as connection:
+        rest = attach(connection, board, longer, run_id=run_id, kept=kept, deadline=after())
+        assert rest is not None
+        kept += rest
+        assert [envelope.seq for envelope in kept] == list(range(len(kept)))
+        assert [timed.index for timed in of(kept, Timed)] == list(range(2000))
+        assert isinstance(kept[-1].record, Finished)
+        again = attach(connection, board, longer, run_id=run_id, kept=kept, deadline=after())
+        assert again is None, "what was fetched whole does not stay on the board"
+
+
+def test_a_run_that_nobody_follows_ends_when_it_was_told_to(
     noisy: Target, board: BoardPython, small: Bundle
 ) -> None:
     connection = link(noisy)
-    envelopes = run(connection, board, endless(small), deadline=after())
+    patience = Patience(link_s=0.0, linger_s=2.0)
+    envelopes = run(connection, board, endless(small), patience=patience, deadline=after())
     before = until(envelopes, Timed)
     connection.abort()
-    _, error = collect(envelopes)
-    assert isinstance(error, RunIncomplete)
-    assert "is not whole" in error.message
-    assert "records that came are kept" in error.hint
-    assert gone(hello(before).pid)
+    agent = hello(before).pid
+    assert gone(agent)
+
+
+def test_after_a_restart_of_the_board_the_run_goes_on_where_it_was(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    """Power cut, as far as a run can tell: nobody lives, and the boot has another name."""
+    longer = dataclasses.replace(
+        small, settings=dataclasses.replace(small.settings, timed_runs=3000)
+    )
+    run_id = new_run_id()
+    with link(noisy) as connection:
+        seen = []
+        for envelope in run(connection, board, longer, run_id=run_id, deadline=after()):
+            seen.append(envelope)
+            if len(seen) == 30:
+                restarted(Path(board.store.root) / "runs" / run_id, of(seen, Hello)[0].pid)
+    assert [envelope.seq for envelope in seen] == list(range(len(seen)))
+    assert len(of(seen, Hello)) == 2
+    assert [timed.index for timed in of(seen, Timed)] == list(range(3000))
+    assert len(of(seen, Detected)) == 3
+    assert isinstance(seen[-1].record, Finished)
+
+
+def restarted(folder: Path, agent: int) -> None:
+    """Everything of the run killed, half a line at the journal's end, a state of another boot."""
+    supervisor = int(Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1])
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**state, "boot_id": "another"}))
+    os.kill(supervisor, signal.SIGKILL)
+    assert gone(agent)
+    with (folder / "journal.jsonl").open("ab") as stream:
+        stream.write(b'{"seq": 9999, "mono')
+
+
+def test_two_hosts_take_turns(noisy: Target, board: BoardPython, small: Bundle) -> None:
+    longer = dataclasses.replace(
+        small, settings=dataclasses.replace(small.settings, timed_runs=6000)
+    )
+    with link(noisy) as one, link(noisy) as other, ThreadPoolExecutor() as pool:
+        first = run(one, board, longer, deadline=after())
+        until(first, Timed)
+        patience = Patience(busy_s=60.0)
+        second = pool.submit(
+            lambda: list(run(other, board, small, patience=patience, deadline=after()))
+        )
+        ended = [envelope.monotonic_ns for envelope in first][-1]
+        assert second.result()[0].monotonic_ns >= ended
 
 
 def test_silence_has_an_end(noisy: Target, board: BoardPython, small: Bundle) -> None:
     with link(noisy) as connection:
-        envelopes = run(connection, board, endless(small), stall_s=1.5, deadline=after())
+        envelopes = run(
+            connection, board, endless(small), patience=Patience(stall_s=1.5), deadline=after()
+        )
         agent = hello(until(envelopes, Timed)).pid
         os.kill(agent, signal.SIGSTOP)
         _, error = collect(envelopes)
