@@ -154,7 +154,7 @@ def _unmet(interpreter: Interpreter, choice: Choice, known: Catalogue) -> NoRunt
         return NoRuntime(
             f"{runtime} needs {_listed(lacks)}, which this processor lacks "
             f"({interpreter.architecture}: {' '.join(interpreter.cpu_features or ())}).",
-            hint="No TFLite runtime is published for such a processor: use a board with a newer one.",
+            hint="No TFLite runtime is published for such processors: use a newer board.",
         )
     page = interpreter.page_size_bytes
     if page is not None and page > need.page_size_bytes:
@@ -181,8 +181,8 @@ def _newer_python(old: Interpreter) -> str:
     """The next step from an interpreter that is too old."""
     if old.glibc == (2, 27) and old.version[:2] == (3, 6):
         return (
-            "This is Ubuntu 18.04 (JetPack 4): `sudo apt install python3.8` adds a Python that will "
-            "do, found by itself; or install JetPack 5 or newer, where the board can have it."
+            "This is Ubuntu 18.04 (JetPack 4): `sudo apt install python3.8` adds a Python that "
+            "will do and is found by itself; or install JetPack 5, where the board can have it."
         )
     if old.glibc is not None and old.glibc < (2, 17):
         return "The system is too old for any runtime: install a newer one."
