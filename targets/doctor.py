@@ -140,7 +140,9 @@ def _python(connection: Connection) -> Iterator[Check]:
     more = f"; also {', '.join(others)}" if others else ""
     yield Check("Python", ok=True, detail=board.interpreter.named + more)
     yield _kind(board.interpreter)
-    yield Check("runtime", ok=True, detail=f"{board.runtime.named} will do")
+    slow = board.runtime.slow_without
+    more = f"; slower than it could be, as the processor lacks {', '.join(slow)}" if slow else ""
+    yield Check("runtime", ok=True, detail=f"{board.runtime.named} will do{more}")
     yield from _environment(connection, board)
     yield _room(board, int(seen["free_bytes"]), str(seen["mount"]))
 

@@ -3,6 +3,7 @@
     HalfbyteError                       1
     |- InputError                       3   weights, models, images, annotations, settings
     |  |- (toolchain.errors adds the host's own below this)
+    |  |- FirmwareConfigError           3   files of firmware settings
     |  `- InventoryError                3   targets.toml
     |     `- UnknownTarget              3
     |- TargetError                      4   the way to the board
@@ -20,6 +21,7 @@
     |  |- NoSpace                       5
     |  |- CorruptUpload                 5
     |  |- AgentMismatch                 5
+    |  |- NotRestored                   5
     |  `- BoardBusy                     5
     |- FetchError                       6   a package or file from the network
     |  |- ChecksumMismatch              6
@@ -52,6 +54,10 @@ class InputError(HalfbyteError):
     """Something that the user gave cannot be used."""
 
     exit_code = 3
+
+
+class FirmwareConfigError(InputError):
+    """A file of firmware settings, or a value given for one, cannot be used."""
 
 
 class InventoryError(InputError):
@@ -124,6 +130,10 @@ class CorruptUpload(BoardError):
 
 class AgentMismatch(BoardError):
     """The agent on the board is not the one that was sent."""
+
+
+class NotRestored(BoardError):
+    """Settings of the board could not be put back; what they were is kept."""
 
 
 class BoardBusy(BoardError):

@@ -41,7 +41,7 @@ class Settings:
     max_detections: int = 300
     multi_label: bool = True
     probe_values: int = 0
-    sample_period_s: float = 1.0
+    sample_period_s: float = 0.5
     expand_int4: bool = False
     keep_expanded: bool = True
     drop_pages: bool = False

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import logging
 import platform
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from targets.agent import wire
-from targets.agent.wire import Envelope
 from targets.deadline import Deadline
-from targets.errors import HalfbyteError, RunIncomplete
-from targets.progress import SILENT, Progress, Task
+from targets.errors import HalfbyteError
+from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain import __version__
 from toolchain.errors import RunFolderError
 from toolchain.evaluate.truth import Dataset
-from toolchain.runmeta import ModelMeta, Outcome, RunMeta, Settings, TargetMeta
+from toolchain.keeping import begun, keep, until
+from toolchain.runmeta import ModelMeta, RunMeta, Settings, TargetMeta
 from toolchain.runs import RunFolder
 from toolchain.subject import Subject
 
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     from targets.hostkeys import HostKeyPrompt
     from targets.provision.environment import BoardPython
     from targets.ssh import Connection
-    from toolchain.bundle import Bundle
+    from toolchain.bundles import Bundles
 
 CONNECT_S: Final = 60.0
 PROVISION_S: Final = 1800.0
-RUN_S: Final = 24 * 3600.0
 _PACKAGES: Final = ("ai-edge-litert", "numpy", "paramiko", "pycocotools", "pillow")
-COUNTED: Final = (wire.Warmed, wire.Timed, wire.Detected, wire.Skipped)
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._+]+")
+# A jump host lets in ten that have not said who they are yet (OpenSSH's MaxStartups).
+_CONNECTING: Final = threading.BoundedSemaphore(6)
 _OTHER: Final = "Name another folder with --out, or remove this one."
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,10 @@ def ready(
     from targets.loopback import reachable
     from targets.provision.environment import provision
 
-    with reachable(target) as running, connected(running, trust) as connection:
+    with contextlib.ExitStack() as opened:
+        with _CONNECTING:
+            running = opened.enter_context(reachable(target))
+            connection = opened.enter_context(connected(running, trust))
         with progress.task(f"preparing {target.name}"):
             python = provision(
                 connection,
@@ -165,32 +169,36 @@ def open_folder(
 def measure(
     subjects: Sequence[Subject],
     board: Board,
-    dataset: Dataset | None,
+    bundles: Bundles,
     settings: Measuring,
     folder: RunFolder,
     *,
+    stopping: threading.Event | None = None,
     progress: Progress = SILENT,
 ) -> list[HalfbyteError]:
     """Run every subject; records are on the disk as they come.
 
     A run that ends early is marked so and the next one starts; what went wrong is returned.
+    stopping: set when the run at hand is the last, and should end.
     Raises errors of the connection and the board, which would stop the others too.
     """
     whole = {run.key: run.meta for run in folder.load().runs if run.whole}
     faults: list[HalfbyteError] = []
     keys = run_keys(subjects, board.target)
     for subject, key in zip(subjects, keys, strict=True):
-        meta = _meta(subject, board, dataset, settings)
+        meta = _meta(subject, board, bundles.dataset, settings)
         if whole.get(key) == meta and not settings.again:
             _log.info("%s was measured before, whole; --again measures it anew", key)
             continue
         label = f"{subject.label} on {board.target.name}"
-        records, done = _begun(
-            board, _bundle(subject, dataset, meta), meta, key, folder, settings, progress
-        )
+        job = bundles.of(subject, meta)
+        records, done = begun(board, job, meta, key, folder, settings, progress=progress)
+        records = until(stopping, records)
         fault = keep(key, records, folder, label, meta, progress=progress, done=done)
         if fault is not None:
             faults.append(fault)
+        if not board.connection.is_open:
+            break  # long enough was waited for it
     return faults
 
 
@@ -210,111 +218,6 @@ def _origin(model: ModelMeta) -> tuple[object, ...]:
     return model.source_sha256 or model.sha256, model.imgsz
 
 
-def _begun(
-    board: Board,
-    job: Bundle,
-    meta: RunMeta,
-    key: str,
-    folder: RunFolder,
-    settings: Measuring,
-    progress: Progress,
-) -> tuple[Iterator[Envelope], int]:
-    """A run's records to come, and the inferences that are here: a new one, or one that goes on."""
-    from targets import session
-    from targets.detached import new_run_id
-
-    deadline = Deadline.after(RUN_S)
-    before = None if settings.again else folder.unfinished(key)
-    if before is not None and before.meta == meta:
-        records = session.attach(
-            board.connection,
-            board.python,
-            job,
-            run_id=before.run_id,
-            kept=before.records,
-            deadline=deadline,
-        )
-        if records is not None:
-            _log.warning("%s goes on where it was; %d records are here", key, len(before.records))
-            folder.take_up(key)
-            return records, sum(isinstance(e.record, COUNTED) for e in before.records)
-    run_id = new_run_id()
-    folder.start(key, meta, run_id)
-    records = session.run(
-        board.connection,
-        board.python,
-        job,
-        deadline=deadline,
-        patience=session.Patience(busy_s=settings.busy_s),
-        run_id=run_id,
-        progress=progress,
-    )
-    return records, 0
-
-
-def keep(
-    key: str,
-    records: Iterator[Envelope],
-    folder: RunFolder,
-    label: str,
-    meta: RunMeta,
-    *,
-    progress: Progress = SILENT,
-    done: int = 0,
-) -> HalfbyteError | None:
-    """Records into the folder as they come, and how the run ended; what cut it short, if anything.
-
-    done: inferences that are there already.
-    Raises errors of the connection and the board, which would stop the others too.
-    """
-    total = meta.settings.warmup + meta.settings.timed_runs + meta.images
-    try:
-        with progress.task(label, total, "inferences") as task:
-            task.advance(done)
-            for envelope in records:
-                line = wire.encode(
-                    envelope.record, envelope.seq, envelope.monotonic_ns, envelope.boot
-                )
-                folder.append(key, line)
-                _tell(task, envelope.record)
-    except RunIncomplete as error:
-        folder.finish(key, Outcome(whole=False, reason=error.message))
-        return error
-    except KeyboardInterrupt:
-        folder.finish(key, Outcome(whole=False, reason="interrupted"))
-        raise
-    except HalfbyteError as error:
-        folder.finish(key, Outcome(whole=False, reason=error.message))
-        raise
-    folder.finish(key, Outcome(whole=True))
-    return None
-
-
-def _bundle(subject: Subject, dataset: Dataset | None, meta: RunMeta) -> Bundle:
-    from targets import zipapp
-    from targets.places import cache_dir
-    from toolchain import bundle
-
-    asked = meta.settings
-    return bundle.bundle(
-        subject.path,
-        zipapp.build(cache_dir()),
-        pictures=[(str(picture.id), picture.path) for picture in _pictures(dataset)],
-        settings=bundle.Settings(
-            threads=asked.threads,
-            warmup=asked.warmup,
-            timed_runs=asked.timed_runs,
-            imgsz=subject.meta.imgsz,
-            head=subject.head,
-            confidence=asked.confidence,
-            fps_confidence=asked.fps_confidence,
-            iou=asked.iou,
-            max_detections=asked.max_detections,
-            multi_label=asked.multi_label,
-        ),
-    )
-
-
 def _meta(subject: Subject, board: Board, dataset: Dataset | None, settings: Measuring) -> RunMeta:
     target = board.target
     return RunMeta(
@@ -326,20 +229,9 @@ def _meta(subject: Subject, board: Board, dataset: Dataset | None, settings: Mea
             timed_runs=settings.timed_runs,
             confidence=settings.confidence,
         ),
-        images=len(_pictures(dataset)),
+        images=0 if dataset is None else len(dataset.images),
         calibration=subject.calibration,
     )
-
-
-def _pictures(dataset: Dataset | None) -> Sequence[Any]:
-    return () if dataset is None else dataset.images
-
-
-def _tell(task: Task, record: Any) -> None:
-    if isinstance(record, COUNTED):
-        task.advance()
-    if isinstance(record, wire.Warmed | wire.Timed | wire.Detected):
-        task.note(f"{record.inference_ns / 1e6:.0f} ms")
 
 
 def _cpus(connection: Connection, python: BoardPython) -> int:

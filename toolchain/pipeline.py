@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from targets.agent.heads import Head
 from targets.errors import CheckFailed, HalfbyteError
@@ -13,6 +14,8 @@ from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain.converting import FLOAT, Converted, Making, ModelFile, convert
 from toolchain.errors import ImageUnreadable
+
+DEPLOY_S: Final = 24 * 3600.0
 
 if TYPE_CHECKING:
     from toolchain.evaluate.truth import Dataset
@@ -127,23 +130,33 @@ def measure(
     begun: Callable[[Path], None] | None = None,
     progress: Progress = SILENT,
 ) -> Measured:
-    """Models on targets over pictures, then the report.
+    """Models on targets over pictures, then the report; several targets side by side.
 
     begun: called with `out` before its first run starts.
     """
+    from toolchain import fleet
     from toolchain import measuring as steps
+    from toolchain.bundles import Bundles
 
     _check_labels(subjects, dataset)
     folder = steps.open_folder(out, subjects, dataset, command=command)
-    faults: list[HalfbyteError] = []
-    for target in targets:
+    bundles = Bundles(dataset)
+    started = threading.Lock()
+
+    def on(target: Target, stopping: threading.Event) -> list[HalfbyteError]:
+        nonlocal begun
         with steps.ready(
             target, trust=trust, wheelhouse=measuring.wheelhouse, progress=progress
         ) as board:
-            if begun is not None:
-                begun(out)
-                begun = None
-            faults += steps.measure(subjects, board, dataset, measuring, folder, progress=progress)
+            with started:
+                if begun is not None:
+                    begun(out)
+                    begun = None
+            return steps.measure(
+                subjects, board, bundles, measuring, folder, stopping=stopping, progress=progress
+            )
+
+    faults = fleet.over(targets, on)
     return dataclasses.replace(report(out, progress=progress), faults=tuple(faults))
 
 
@@ -172,7 +185,7 @@ def deploy(
             board.connection,
             items,
             store=board.python.store,
-            deadline=Deadline.after(steps.RUN_S),
+            deadline=Deadline.after(DEPLOY_S),
             progress=progress,
         )
     return Deployed(

@@ -27,6 +27,7 @@ from toolchain.errors import DataError, RunFolderError
 from toolchain.evaluate import snapshot
 from toolchain.evaluate.pictures import keep_small
 from toolchain.evaluate.truth import Dataset
+from toolchain.runfiles import SCHEMA, VERSION, damaged, read_manifest, read_records, typed
 from toolchain.runmeta import (
     CalibrationMeta,
     ModelMeta,
@@ -50,8 +51,6 @@ __all__ = [
     "Unfinished",
 ]
 
-SCHEMA = "halfbyte.run"
-VERSION = 1
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 _R = TypeVar("_R")
@@ -158,7 +157,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """A run folder that is there, to go on writing or to load.  Raises RunFolderError."""
-        return cls(path, _read_manifest(path / "run.json"))
+        return cls(path, read_manifest(path / "run.json"))
 
     def retell(self, command: Sequence[str]) -> None:
         """The command that goes on with this folder: what repeats it from now on."""
@@ -185,6 +184,15 @@ class RunFolder:
             )
             self._records(run_key, len(attempts)).touch()
             self._write()
+
+    @property
+    def run_keys(self) -> tuple[str, ...]:
+        """Names of the runs, in the order in which they were begun."""
+        return tuple(self._manifest["runs"])
+
+    def records_of(self, run_key: str) -> tuple[wire.Envelope, ...]:
+        """What the last attempt told.  Raises RunFolderError."""
+        return read_records(self._records(run_key, len(self._manifest["runs"][run_key])))[0]
 
     def unfinished(self, run_key: str) -> Unfinished | None:
         """The last attempt, if it is not whole and has a name on its board.
@@ -236,22 +244,22 @@ class RunFolder:
         """
         manifest = self._manifest
         return Recorded(
-            created=_typed(manifest, "created", str),
-            command=tuple(str(word) for word in _typed(manifest, "command", list)),
-            versions={str(k): str(v) for k, v in _typed(manifest, "versions", dict).items()},
+            created=typed(manifest, "created", str),
+            command=tuple(str(word) for word in typed(manifest, "command", list)),
+            versions={str(k): str(v) for k, v in typed(manifest, "versions", dict).items()},
             dataset=self._dataset(),
             examples={
                 int(file.stem): file
                 for file in sorted((self.path / "examples").glob("*.jpg"))
                 if file.stem.isdecimal()
             },
-            runs=tuple(self._run(key) for key in _typed(manifest, "runs", dict)),
+            runs=tuple(self._run(key) for key in typed(manifest, "runs", dict)),
         )
 
     def _run(self, key: str) -> Run:
-        attempts = _typed(self._manifest["runs"], key, list)
+        attempts = typed(self._manifest["runs"], key, list)
         if not attempts or not _KEY.fullmatch(key):
-            raise _damaged("run.json", f"runs.{key[:40]} is empty or misnamed")
+            raise damaged("run.json", f"runs.{key[:40]} is empty or misnamed")
         runs = [self._attempt(key, number, raw) for number, raw in enumerate(attempts, start=1)]
         same = [run for run in runs if run.whole and run.meta == runs[-1].meta]
         return same[-1] if same else runs[-1]
@@ -259,10 +267,10 @@ class RunFolder:
     def _attempt(self, key: str, number: int, raw: Any) -> Run:
         where = f"runs.{key}[{number - 1}]"
         if not isinstance(raw, dict):
-            raise _damaged("run.json", f"{where} is no object")
+            raise damaged("run.json", f"{where} is no object")
         outcome = raw.get("outcome")
         path = self._records(key, number)
-        records, torn, missing = _read_records(path)
+        records, torn, missing = read_records(path)
         return Run(
             key=key,
             meta=built(RunMeta, raw.get("meta"), f"{where}.meta"),
@@ -289,48 +297,6 @@ class RunFolder:
         write_whole(self.path / "run.json", text.encode("ascii") + b"\n")
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise RunFolderError(
-            f"{path.parent} is no run folder: it holds no run.json",
-            hint="Name the folder that was given as --out.",
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path.name, str(error)) from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise _damaged(path.name, f"its schema is not {SCHEMA}")
-    if manifest.get("version") != VERSION:
-        raise RunFolderError(
-            f"{path} is of version {manifest.get('version')!r}; this halfbyte reads {VERSION}",
-            hint="Read it with the halfbyte that wrote it.",
-        )
-    _typed(manifest, "runs", dict)
-    return manifest
-
-
-def _read_records(path: Path) -> tuple[tuple[wire.Envelope, ...], bool, int]:
-    """Records, whether the last line was cut off, and how many the numbering misses."""
-    if not path.exists():
-        return (), False, 0
-    lines = path.read_bytes().split(b"\n")
-    torn = lines.pop() != b""
-    records: list[wire.Envelope] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            envelope = wire.decode(line)
-        except wire.WireError as error:
-            raise _damaged(f"{path.name}, line {number}", str(error)) from error
-        if envelope is None:  # of a later version
-            continue
-        if records and envelope.seq <= records[-1].seq:
-            raise _damaged(f"{path.name}, line {number}", f"record {envelope.seq} out of order")
-        records.append(envelope)
-    expected = records[-1].seq + 1 if records else 0
-    return tuple(records), torn, max(0, expected - len(lines))
-
-
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
@@ -340,17 +306,6 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror or error}",
             hint="Free some space, or name a folder that can be written.",
         ) from error
-
-
-def _typed(manifest: Mapping[str, Any], field: str, kind: type[_R]) -> _R:
-    value = manifest.get(field)
-    if not isinstance(value, kind):
-        raise _damaged("run.json", f"{field[:60]} is missing or no {kind.__name__}")
-    return value
-
-
-def _damaged(where: str, what: str) -> RunFolderError:
-    return RunFolderError(f"{where}: {what}", hint="The run folder is damaged; run again.")
 
 
 def _now() -> str:

@@ -21,12 +21,14 @@ from .records import (
     Loaded,
     Loading,
     Peak,
+    Sample,
     Skipped,
     Timed,
     TimedInput,
     Warmed,
 )
 from .runtime import Model, Runtime
+from .sampler import Sampler
 from .telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Run:
         self._runtime = runtime
         self._telemetry = telemetry
         self._stopping = stopping
-        self._sampled_ns: Optional[int] = None
+        self._sampler = Sampler(telemetry, period_s=plan.sample_period_s)
         self._keeper = Keeper(plan.model, keep=plan.keep_expanded, int4=plan.expand_int4)
         self._has_run = False
 
@@ -54,11 +56,12 @@ class Run:
         try:
             yield from self._steps()
         except Interrupted:
-            yield self._peak()
+            yield from self._end()
             raise
         finally:
+            self._sampler.stop()
             self._keeper.close()
-        yield self._peak()
+        yield from self._end()
 
     def _steps(self) -> Iterator[Any]:
         kept = self._keeper.find()
@@ -76,12 +79,18 @@ class Run:
         pictures, refusal = self._picture_input(model)
         source, tensors = self._timed_input(model, pictures)
         yield source
+        self._sampler.start()
         yield from self._timings(model, tensors)
         yield from self._detections(model, pictures, refusal)
 
-    def _peak(self) -> Peak:
+    def _end(self) -> Iterator[Any]:
+        """The sampler's last words, what it took, and the memory that the run has needed."""
+        self._sampler.stop()
         memory = self._telemetry.memory()
-        return Peak(memory=memory, peak_pss_bytes=self._telemetry.peak_pss_bytes)
+        yield from self._sampler.take()
+        yield Sample(memory=memory, at_ns=time.monotonic_ns())
+        yield self._sampler.cost()
+        yield Peak(memory=memory, peak_pss_bytes=self._telemetry.peak_pss_bytes)
 
     def _checked_bytes(self) -> int:
         """The size of the model's file, whose content is the one that the plan names."""
@@ -188,18 +197,15 @@ class Run:
             raise OutputNotUnderstood(str(error)) from error
 
     def _between(self) -> Iterator[Any]:
-        """Between two inferences: end if asked to, and read the sensors when it is time."""
+        """Between two inferences: end if asked to, and tell what the sampler has read."""
         if not self._has_run:
             self._has_run = True
             self._keeper.settle()
             self._drop_pages()
         if self._stopping.name is not None:
             raise Interrupted(self._stopping.name)
-        now_ns = time.monotonic_ns()
-        period_ns = self._plan.sample_period_s * 1e9
-        if self._sampled_ns is None or now_ns - self._sampled_ns >= period_ns:
-            self._sampled_ns = now_ns
-            yield self._telemetry.sample()
+        yield from self._sampler.take()
+        yield from self._sampler.with_pss()
 
     def _drop_pages(self) -> None:
         if self._plan.drop_pages:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
 import struct
 import sysconfig
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
 from . import readings
-from .records import Facts
+from .records import Cluster, Disk, Facts
 from .telemetry import cpufreq_policies
+from .tools import compatible
 
 # CPU implementer and part of /proc/cpuinfo (Arm MIDR_EL1; Linux arch/arm64/include/asm/cputype.h)
 _CORES = {
@@ -34,6 +36,7 @@ _CORES = {
     (0x41, 0xD41): "Cortex-A78",
     (0x41, 0xD42): "Cortex-A78AE",
     (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD83): "Neoverse-V3AE",
     (0x4E, 0x003): "Denver 2",
     (0x4E, 0x004): "Carmel",
 }
@@ -45,9 +48,10 @@ def facts(*, versions: Dict[str, Optional[str]], root: str = "/") -> Facts:
     versions: of "numpy", "pillow" and "runtime", by whoever imported them.
     root: where proc, sys and etc lie ("/" but in tests).
     """
-    cpuinfo = _blocks(readings.text(os.path.join(root, "proc/cpuinfo")) or "")
+    cpuinfo = blocks(readings.text(os.path.join(root, "proc/cpuinfo")) or "")
     meminfo = readings.fields(os.path.join(root, "proc/meminfo"))
     policies = cpufreq_policies(root)
+    read = {name: read_policy(name, path) for name, path in policies}
     model = board_model(root)
     cpu = cpu_model(cpuinfo)
     return Facts(
@@ -57,15 +61,8 @@ def facts(*, versions: Dict[str, Optional[str]], root: str = "/") -> Facts:
         cpu_features=cpu_features(cpuinfo),
         cpus_online=_asked(lambda: os.sysconf("SC_NPROCESSORS_ONLN")),
         cpus_allowed=_asked(lambda: len(os.sched_getaffinity(0))),
-        cpu_max_khz=_known(
-            {
-                name: readings.number(os.path.join(path, "cpuinfo_max_freq"))
-                for name, path in policies
-            }
-        ),
-        governors=_known(
-            {name: readings.text(os.path.join(path, "scaling_governor")) for name, path in policies}
-        ),
+        cpu_max_khz=_known({name: one.hardware_max_khz for name, one in read.items()}),
+        governors=_known({name: one.governor for name, one in read.items()}),
         mem_total_bytes=readings.kib(meminfo, "MemTotal"),
         mem_available_bytes=readings.kib(meminfo, "MemAvailable"),
         memory_limit_bytes=memory_limit_bytes(root),
@@ -78,7 +75,15 @@ def facts(*, versions: Dict[str, Optional[str]], root: str = "/") -> Facts:
         libc=libc(),
         python=platform.python_version(),
         emulated=emulated(model, cpu, cpuinfo, root),
-        **versions,
+        compatible=compatible(root),
+        nv_tegra_release=(readings.text(os.path.join(root, "etc/nv_tegra_release")) or "")[:4000]
+        or None,
+        clusters=clusters(cpuinfo, read.values()),
+        disks=disks(root),
+        home_free_bytes=_asked(lambda: _free_bytes(os.path.expanduser("~"))),
+        numpy=versions.get("numpy"),
+        pillow=versions.get("pillow"),
+        runtime=versions.get("runtime"),
     )
 
 
@@ -177,6 +182,89 @@ def emulated(
     return True if os.path.basename(parent).startswith("qemu-") else None
 
 
+def read_policy(name: str, path: str) -> Cluster:
+    """What a cpufreq policy says of its cores; their kind is not among it."""
+
+    def told(file: str) -> Optional[str]:
+        return readings.text(os.path.join(path, file)) or None
+
+    cpus = cpu_list(told("related_cpus") or told("affected_cpus") or name[len("policy") :])
+    return Cluster(
+        cpus=cpus,
+        max_khz=readings.whole(told("scaling_max_freq")),
+        hardware_max_khz=readings.whole(told("cpuinfo_max_freq")),
+        governor=told("scaling_governor"),
+    )
+
+
+def clusters(cpuinfo: List[Dict[str, str]], policies: Iterable[Cluster]) -> Tuple[Cluster, ...]:
+    """Cores by kind and clock.  Cores that have a policy each, and are alike, are one cluster.
+
+    cpuinfo: a dictionary for each processor.  policies: as `read_policy` gives them.
+    """
+    kinds = {
+        number: block
+        for block in cpuinfo
+        for number in (readings.whole(block.get("processor")),)
+        if number is not None
+    }
+    found: Dict[Any, List[int]] = {}
+    with_policy = {cpu: policy for policy in policies for cpu in policy.cpus}
+    for cpu in sorted({*kinds, *with_policy}):
+        policy = with_policy.get(cpu, Cluster())
+        here = [kinds[mate] for mate in (cpu, *policy.cpus) if mate in kinds]
+        block = here[0] if here else {}  # a core that is off is of its mates' kind
+        mates = policy.cpus if len(policy.cpus) > 1 else ()
+        alike = dataclasses.replace(policy, cpus=mates, **_kind(block))
+        found.setdefault(alike, []).append(cpu)
+    return tuple(dataclasses.replace(alike, cpus=tuple(cpus)) for alike, cpus in found.items())
+
+
+def cpu_list(text: Optional[str]) -> Tuple[int, ...]:
+    """Numbers of cores as the kernel lists them: "0 1 2 3" or "0-3,6"."""
+    found: Set[int] = set()
+    for word in re.split(r"[\s,]+", (text or "")[:4096].strip()):
+        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", word)
+        if match:
+            found.update(range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1))
+    return tuple(sorted(found))
+
+
+def disks(root: str = "/") -> Tuple[Disk, ...]:
+    """Cards and disks, without their partitions, RAM disks and loops."""
+    parent, found = os.path.join(root, "sys/block"), []
+    for name in sorted(_listed(parent)):
+        if re.fullmatch(r"mmcblk[0-9]+|nvme[0-9]+n[0-9]+|sd[a-z]+|vd[a-z]+", name):
+            folder = os.path.join(parent, name)
+            texts = (
+                readings.text(os.path.join(folder, "device", file)) for file in ("model", "name")
+            )
+            sectors = readings.number(os.path.join(folder, "size"))  # of 512 bytes, always
+            size = None if sectors is None else sectors * 512
+            found.append(Disk(name, next((t for t in texts if t), None), size))
+    return tuple(found[:50])
+
+
+def _kind(block: Dict[str, str]) -> Dict[str, Any]:
+    try:
+        key = int(block["CPU implementer"], 16), int(block["CPU part"], 16)
+    except (KeyError, ValueError):
+        return {"kind": block.get("model name")}
+    return {"kind": _core(block), "implementer": key[0], "part": key[1]}
+
+
+def _listed(folder: str) -> List[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _free_bytes(path: str) -> int:
+    room = os.statvfs(path)
+    return room.f_bavail * room.f_frsize
+
+
 def _core(block: Dict[str, str]) -> Optional[str]:
     try:
         key = int(block["CPU implementer"], 16), int(block["CPU part"], 16)
@@ -185,7 +273,7 @@ def _core(block: Dict[str, str]) -> Optional[str]:
     return _CORES.get(key, f"core {key[0]:#04x}/{key[1]:#05x}")
 
 
-def _blocks(cpuinfo: str) -> List[Dict[str, str]]:
+def blocks(cpuinfo: str) -> List[Dict[str, str]]:
     """One dictionary for each processor of /proc/cpuinfo."""
     blocks = []
     for lines in re.split(r"\n\s*\n", cpuinfo):

@@ -40,7 +40,7 @@ class Plan:
     warmup, timed_runs: inferences of the model alone.  images: then each of these, end to end.
     confidence: of the detections told back.  fps_confidence: at which `boxes_ns` is timed.
     probe_values: of each output, that many values at most are told after each image (0: none).
-    sample_period_s: the least time between two sensor readings.
+    sample_period_s: of the sensor readings, which a thread of its own takes.
     expand_int4: turn INT4 filters into int8 ones before the model is loaded; packed models are
     expanded always.  keep_expanded: write the expanded model next to the packed one, for the next
     run; else, and where there is no room for it, it lives in memory.  drop_pages: give back the
@@ -63,7 +63,7 @@ class Plan:
     max_detections: int = 300
     multi_label: bool = True
     probe_values: int = 0
-    sample_period_s: float = 1.0
+    sample_period_s: float = 0.5
     expand_int4: bool = False
     keep_expanded: bool = True
     drop_pages: bool = False

@@ -7,6 +7,7 @@ import re
 from typing import Dict, List, Optional
 
 _MAX_BYTES = 1024 * 1024
+_HOW = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def text(path: str) -> Optional[str]:
@@ -16,7 +17,7 @@ def text(path: str) -> Optional[str]:
     None: plain system calls are used instead.  Opened non-blocking, so a pipe cannot hold us up.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _HOW)
     except (OSError, ValueError):
         return None
     try:
@@ -33,9 +34,24 @@ def text(path: str) -> Optional[str]:
     return data.decode("utf-8", "replace").strip("\0 \t\r\n")
 
 
+def head(path: str) -> Optional[str]:
+    """The beginning of a file: what one read gives, 16 KiB at most."""
+    try:
+        descriptor = os.open(path, _HOW)
+    except (OSError, ValueError):
+        return None
+    try:
+        return os.read(descriptor, 16384).decode("utf-8", "replace")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def number(path: str) -> Optional[int]:
     """A file that holds one whole number."""
-    return whole(text(path))
+    said = head(path)
+    return None if said is None else whole(said.strip("\0 \t\r\n"))
 
 
 def whole(value: Optional[str]) -> Optional[int]:

@@ -46,6 +46,32 @@ class Hello:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Cores of one kind that share a clock.
+
+    implementer, part: of their MIDR_EL1.  max_khz: the limit in force; hardware_max_khz: what
+    the cores can do.
+    """
+
+    cpus: Tuple[int, ...] = ()
+    kind: Optional[str] = None  # "Cortex-A76"; where the part is unknown, its numbers
+    implementer: Optional[int] = None
+    part: Optional[int] = None
+    max_khz: Optional[int] = None
+    hardware_max_khz: Optional[int] = None
+    governor: Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """A whole disk or card of the board ("mmcblk0", "nvme0n1")."""
+
+    name: str = ""
+    model: Optional[str] = None
+    size_bytes: Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """What the board is, as far as plain procfs and sysfs say."""
 
@@ -72,6 +98,11 @@ class Facts:
     pillow: Optional[str] = None
     runtime: Optional[str] = None  # "ai-edge-litert 2.3.0" or "tflite-runtime 2.14.0"
     emulated: Optional[bool] = None  # True where the agent can tell (qemu), else None
+    compatible: Tuple[str, ...] = ()  # device tree, most special first
+    nv_tegra_release: Optional[str] = None  # a Jetson's file of that name, as it is
+    clusters: Tuple[Cluster, ...] = ()
+    disks: Tuple[Disk, ...] = ()
+    home_free_bytes: Optional[int] = None  # of the file system with the user's home
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,13 +211,71 @@ class Skipped:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A reading of sensors between inferences."""
+    """One reading of the sensors, at `at_ns` of the board's CLOCK_MONOTONIC.
+
+    The sampler's thread takes most of them, also while the model runs, and they are told between
+    inferences.  A few come from between inferences and hold `memory` alone, with its costly PSS.
+    What was not read then is None or not in its dictionary.
+    """
 
     memory: Memory = Memory()
     mem_available_bytes: Optional[int] = None
     temps_c: Dict[str, Optional[float]] = dataclasses.field(default_factory=dict)
     cpu_khz: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
     load_1min: Optional[float] = None
+    at_ns: Optional[int] = None  # None in runs before it was told: when the record came
+    # Share of the time since the sample before in which the core worked, 0 to 1, by "cpu0"
+    cpu_load: Dict[str, Optional[float]] = dataclasses.field(default_factory=dict)
+    swap_free_bytes: Optional[int] = None  # of the whole system
+    gpu_load: Optional[float] = None  # 0 to 1
+    gpu_hz: Optional[int] = None
+    rail_mv: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
+    rail_ma: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
+    # State of cooling devices that hold clocks back (above 0: they do), by the kernel's name
+    cooling: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
+    # How often a Jetson has seen over-current since it started ("oc1_event_cnt")
+    alerts: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ToolSaid:
+    """What a board's own tool printed, as it is; the host makes sense of it.
+
+    tool: the name of its reading ("throttled").  exit_code: None where it was ended or runs on.
+    """
+
+    tool: str = ""
+    text: str = ""
+    exit_code: Optional[int] = None
+    at_ns: Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Noted:
+    """A reading that is not to be had, told once.  about: "thermal zone cv0-thermal"."""
+
+    about: str = ""
+    reason: str = ""
+    at_ns: Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """What the sampling itself took, once, at the end.
+
+    period_ns: as asked.  wall_ns: how long the thread ran.  cpu_ns: processor time of the thread;
+    tools_cpu_ns: of the tools that it started.  pss_reads, pss_ns: readings of PSS, between
+    inferences on the main thread, and their time.
+    """
+
+    period_ns: int = 0
+    samples: int = 0
+    wall_ns: int = 0
+    cpu_ns: int = 0
+    tool_runs: int = 0
+    tools_cpu_ns: int = 0
+    pss_reads: int = 0
+    pss_ns: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +310,6 @@ RECORDS = {
     cls.__name__.lower(): cls
     for cls in (
         Hello, Facts, Loading, Loaded, TimedInput, Warmed, Timed, Detected, Probed, Skipped, Sample,
-        Peak, Failed, Finished,
+        ToolSaid, Noted, Sampled, Peak, Failed, Finished,
     )
 }  # fmt: skip

@@ -48,11 +48,32 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What the wheels of one runtime ask of the processor and the kernel.
+
+    cpu: without these it does not run.  faster_with: its fast kernels use these where they are.
+    Both in the kernel's words.  page_size_bytes: the largest pages that it can be mapped with.
+    """
+
+    project: str
+    architecture: str
+    page_size_bytes: int
+    cpu: tuple[str, ...] = ()
+    faster_with: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Catalogue:
-    """Choices in order of preference, and every pinned wheel."""
+    """Choices in order of preference, every pinned wheel, what they need of a board."""
 
     choices: tuple[Choice, ...]
     wheels: tuple[Wheel, ...]
+    needs: tuple[Need, ...] = ()
+
+    def need(self, project: str, architecture: str | None) -> Need | None:
+        """What one runtime asks of that kind of processor; None where nothing is known."""
+        asked = (project, architecture)
+        return next((n for n in self.needs if (n.project, n.architecture) == asked), None)
 
     def of(self, project: str, version: str) -> tuple[Wheel, ...]:
         """The pinned wheels of one release."""
@@ -90,6 +111,16 @@ def parse(runtimes: Mapping[str, Any], wheels: Mapping[str, Any]) -> Catalogue:
         ),
         wheels=tuple(
             Wheel(**raw, omit=tuple(omit.get(raw["project"], ()))) for raw in wheels["wheel"]
+        ),
+        needs=tuple(
+            Need(
+                **{
+                    **raw,
+                    "cpu": tuple(raw["cpu"]),
+                    "faster_with": tuple(raw.get("faster_with", ())),
+                }
+            )
+            for raw in runtimes["need"]
         ),
     )
 

@@ -19,6 +19,7 @@ class RuntimeSet:
     module: str  # to import
     wheels: tuple[Wheel, ...]
     from_board: tuple[tuple[str, Package], ...] = ()  # (import name, where it is)
+    slow_without: tuple[str, ...] = ()  # CPU features that its fast kernels miss on this board
 
     @property
     def named(self) -> str:
@@ -31,17 +32,24 @@ def choose(interpreter: Interpreter, known: Catalogue | None = None) -> RuntimeS
     if interpreter.version < OLDEST:
         raise NoPython(
             f"{interpreter.named} is too old: the agent needs {_dotted(OLDEST)} or newer.",
-            hint=_INSTALL_PYTHON,
+            hint=_newer_python(interpreter),
         )
     known = known or catalogue()
     lacking: list[str] = []
+    unmet: NoRuntime | None = None
     for choice in known.choices:
         runtime = _fitting(interpreter, known.of(choice.project, choice.version))
         if runtime is None:
             continue
+        refusal = _unmet(interpreter, choice, known)
+        if refusal is not None:
+            unmet = unmet or refusal
+            continue
         found = _complete(interpreter, choice, runtime, known, lacking)
         if found is not None:
             return found
+    if unmet is not None:
+        raise unmet
     if lacking:
         raise NoRuntime(
             f"{interpreter.named} can use a TFLite runtime, but lacks {_listed(lacking)}: "
@@ -92,7 +100,7 @@ def _no_python(interpreters: Sequence[Interpreter], silent: Sequence[str]) -> No
     need = f"the agent needs {_dotted(OLDEST)} or newer"
     if interpreters:
         found = ", ".join(i.named for i in interpreters)
-        return NoPython(f"Too old: {found}; {need}.", hint=_INSTALL_PYTHON)
+        return NoPython(f"Too old: {found}; {need}.", hint=_newer_python(interpreters[0]))
     if silent:
         return NoPython(
             f"{', '.join(silent)} did not run on the board, and no other Python was found.",
@@ -128,7 +136,35 @@ def _complete(
     lacking += [name for name in missing if name not in lacking]
     if missing:
         return None
-    return RuntimeSet(choice.project, choice.version, choice.module, tuple(wheels), tuple(own))
+    need = known.need(choice.project, interpreter.architecture)
+    missed = (f for f in (need.faster_with if need else ()) if interpreter.has_feature(f) is False)
+    return RuntimeSet(
+        choice.project, choice.version, choice.module, tuple(wheels), tuple(own), tuple(missed)
+    )
+
+
+def _unmet(interpreter: Interpreter, choice: Choice, known: Catalogue) -> NoRuntime | None:
+    """The error, if the processor or the kernel of the board is not one for these wheels."""
+    need = known.need(choice.project, interpreter.architecture)
+    if need is None:
+        return None
+    runtime = f"{choice.project} {choice.version}"
+    lacks = [feature for feature in need.cpu if interpreter.has_feature(feature) is False]
+    if lacks:
+        return NoRuntime(
+            f"{runtime} needs {_listed(lacks)}, which this processor lacks "
+            f"({interpreter.architecture}: {' '.join(interpreter.cpu_features or ())}).",
+            hint="No TFLite runtime is published for such processors: use a newer board.",
+        )
+    page = interpreter.page_size_bytes
+    if page is not None and page > need.page_size_bytes:
+        return NoRuntime(
+            f"{runtime} can be mapped with pages of {need.page_size_bytes // 1024} KiB at most; "
+            f"this kernel has pages of {page // 1024} KiB.",
+            hint="Boot a kernel with smaller pages (Raspberry Pi 5: kernel=kernel8.img in "
+            "config.txt).",
+        )
+    return None
 
 
 def _fitting(interpreter: Interpreter, wheels: Sequence[Wheel]) -> Wheel | None:
@@ -139,6 +175,18 @@ _INSTALL_PYTHON = (
     "Install Python 3.8 or newer on the board (Debian, Ubuntu, Raspberry Pi OS: "
     "sudo apt install python3), or set `python` of this target to the path of one it has."
 )
+
+
+def _newer_python(old: Interpreter) -> str:
+    """The next step from an interpreter that is too old."""
+    if old.glibc == (2, 27) and old.version[:2] == (3, 6):
+        return (
+            "This is Ubuntu 18.04 (JetPack 4): `sudo apt install python3.8` adds a Python that "
+            "will do and is found by itself; or install JetPack 5, where the board can have it."
+        )
+    if old.glibc is not None and old.glibc < (2, 17):
+        return "The system is too old for any runtime: install a newer one."
+    return _INSTALL_PYTHON
 
 
 def _remedy(interpreter: Interpreter) -> str:

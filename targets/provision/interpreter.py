@@ -124,6 +124,14 @@ class Interpreter:
         match = re.match(r"(\d+)\.(\d+)", self.libc_version or "")
         return (int(match[1]), int(match[2])) if match and self.libc == "glibc" else None
 
+    def has_feature(self, feature: str) -> bool | None:
+        """Whether its processor has one, as the kernel names it; None where that is not known."""
+        if self.cpu_features is None:
+            return None
+        # To a program of 64 bits the kernel lists nothing of ARMv7, all of which ARMv8 has.
+        before_v8 = feature in ("neon", "vfpv3", "vfpv4") and "asimd" in self.cpu_features
+        return before_v8 or feature in self.cpu_features
+
     @property
     def named(self) -> str:
         """For messages: "Python 3.11.2 (/usr/bin/python3)"."""

@@ -30,8 +30,9 @@ def test_a_run_tells_its_records_in_order(agent, tmp_path):
     done = run(agent, plan)
     assert done.returncode == 0, done.stderr
     assert kinds(records_of(done.stdout)) == [
-        "Hello", "Facts", "Loading", "Loaded", "TimedInput", "Warmed", "Sample",
-        "Timed", "Timed", "Timed", "Detected", "Detected", "Peak", "Finished",
+        "Hello", "Facts", "Loading", "Loaded", "TimedInput",
+        "Warmed", "Sample", "Sample", "Timed", "Timed", "Timed", "Detected", "Detected",
+        "Sample", "Sample", "Sampled", "Peak", "Finished",
     ]  # fmt: skip
 
 
@@ -181,15 +182,28 @@ def test_every_unusable_picture_is_named_with_its_reason(agent, tmp_path):
     assert [detected.index for detected in of_kind(records, wire.Detected)] == [4]
 
 
-def test_sensors_are_read_no_more_often_than_asked(agent, tmp_path):
-    often = records_of(
-        run(agent, small_plan(tmp_path, timed_runs=2000, sample_period_s=0.01)).stdout
-    )
-    seldom = records_of(
-        run(agent, small_plan(tmp_path, timed_runs=2000, sample_period_s=600.0)).stdout
-    )
-    assert len(of_kind(seldom, wire.Sample)) == 1
-    assert 1 < len(of_kind(often, wire.Sample)) < 2004
+def sensors(records):
+    return [sample for sample in of_kind(records, wire.Sample) if sample.load_1min is not None]
+
+
+def test_sensors_are_read_at_the_rate_that_is_asked_for(agent, tmp_path):
+    plans = [small_plan(tmp_path, timed_runs=2000, sample_period_s=p) for p in (0.01, 600.0)]
+    often, seldom = (records_of(run(agent, plan).stdout) for plan in plans)
+    assert len(sensors(seldom)) == 2  # at the beginning and at the end
+    times = [sample.at_ns for sample in sensors(often)]
+    assert len(times) > 4
+    assert times == sorted(times)
+    [told] = of_kind(often, wire.Sampled)
+    assert (told.samples, told.period_ns) == (len(times), 10_000_000)
+    assert len(times) <= told.wall_ns / told.period_ns + 3
+    assert 0 < told.cpu_ns < told.wall_ns
+
+
+def test_memory_with_pss_is_told_seldom_since_reading_it_is_dear(agent, tmp_path):
+    records = records_of(run(agent, small_plan(tmp_path, timed_runs=500)).stdout)
+    with_pss = [s for s in of_kind(records, wire.Sample) if s.memory.pss_bytes is not None]
+    assert len(with_pss) == 2
+    assert of_kind(records, wire.Sampled)[0].pss_ns > 0
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,9 @@ def test_memory_comes_in_bytes(tmp_path):
     put(tmp_path, "proc/self/smaps_rollup", ROLLUP)
     put(tmp_path, "proc/meminfo", "MemTotal: 4000000 kB\nMemAvailable: 3000000 kB\n")
     put(tmp_path, "proc/loadavg", "0.52 0.58 0.59 1/500 1234\n")
-    sample = Telemetry(str(tmp_path)).sample()
-    memory = sample.memory
+    telemetry = Telemetry(str(tmp_path))
+    sample, memory = telemetry.sample(), telemetry.memory()
+    assert sample.memory == telemetry.quick_memory()
     assert (memory.rss_bytes, memory.hwm_bytes) == (200_000 * 1024, 215_000 * 1024)
     assert (memory.pss_bytes, memory.swap_bytes) == (150_000 * 1024, 0)
     assert sample.mem_available_bytes == 3_000_000 * 1024

@@ -35,6 +35,7 @@ COMMANDS = {
     "verify": "verify",
     "study": "study",
     "target": "target",
+    "firmware": "firmware",
     "doctor": "doctor",
     "cache": "cache",
 }

@@ -70,6 +70,15 @@ _measuring: list[Callable[[Any], Any]] = [
         show_default=True,
         help="Timed inferences of the model alone.",
     ),
+    click.option(
+        "--wait",
+        "busy_s",
+        type=click.FloatRange(0),
+        default=600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a target that another run holds.",
+    ),
     wheelhouse_option,
 ]
 
@@ -134,7 +143,7 @@ targets_option = click.option(
     default="loopback",
     show_default=True,
     callback=lambda _ctx, _param, value: tuple(name.strip() for name in value.split(",")),
-    help="Names from targets.toml, user@host, or loopback; several with commas, one after another.",
+    help="Names from targets.toml, user@host, or loopback; several with commas, side by side.",
 )
 
 
@@ -186,6 +195,7 @@ def measuring_of(asked: dict[str, Any]) -> Measuring:
         timed_runs=asked["timed_runs"],
         wheelhouse=asked["wheelhouse"],
         again=asked["again"],
+        busy_s=asked["busy_s"],
     )
 
 

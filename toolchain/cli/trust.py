@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ class Trust:
     passphrase: Callable[[Path], str | None] | None
 
 
+_ASKING = threading.Lock()
+"""Boards side by side ask one after another."""
+
+
 def trust(*, accept_new: bool) -> Trust:
     """Prompts on a terminal; in pipes and scripts none, so that nothing waits unseen."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -30,15 +35,18 @@ def trust(*, accept_new: bool) -> Trust:
 
 
 def _ask_host_key(newcomer: Newcomer) -> bool:
-    click.echo(f"{newcomer.host} is new. Its {newcomer.key.type} key is", err=True)
-    click.echo(f"  {newcomer.key.fingerprint}", err=True)
-    click.echo("On the board: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub", err=True)
-    return click.confirm("Is that the same?", default=False, err=True)
+    with _ASKING:
+        click.echo(f"{newcomer.host} is new. Its {newcomer.key.type} key is", err=True)
+        click.echo(f"  {newcomer.key.fingerprint}", err=True)
+        click.echo("On the board: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub", err=True)
+        return click.confirm("Is that the same?", default=False, err=True)
 
 
 def _ask_password(who: str) -> str | None:
-    return str(click.prompt(f"Password of {who}", hide_input=True, err=True))
+    with _ASKING:
+        return str(click.prompt(f"Password of {who}", hide_input=True, err=True))
 
 
 def _ask_passphrase(key: Path) -> str | None:
-    return str(click.prompt(f"Passphrase of {key}", hide_input=True, err=True))
+    with _ASKING:
+        return str(click.prompt(f"Passphrase of {key}", hide_input=True, err=True))

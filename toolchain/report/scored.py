@@ -36,7 +36,7 @@ class Scored:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Usable:
+class Usable:
     """A run whose detections could be read, with the data set that they are on.
 
     evaluated: against the labels of all images it finished; None where there are no labels.
@@ -77,13 +77,13 @@ def score(
     scored = {run.key: Scored(AccuracyFigures()) for run in runs}
     if dataset is None:
         return scored
-    usable: dict[str, _Usable] = {}
+    usable: dict[str, Usable] = {}
     with progress.task("Accuracy", total=len(runs), unit="models") as task:
         # The float models first: the others are compared with them.
         for run in sorted(runs, key=lambda run: run.meta.model.recipe != "float32"):
             task.note(run.key)
             try:
-                one = _read(run, dataset)
+                one = usable_of(run, dataset)
             except (DataError, LabelsDisagree) as error:
                 _log.info("%s is not scored: %s", run.key, error)
                 problem = f"Its accuracy is unknown: {error.message}."
@@ -98,8 +98,11 @@ def score(
     return scored
 
 
-def _read(run: Run, dataset: Dataset) -> _Usable | None:
-    """None for a run that detected nothing because it never came so far, or was not asked to."""
+def usable_of(run: Run, dataset: Dataset) -> Usable | None:
+    """The detections of a run; None where it never came so far, or was not asked to detect.
+
+    Raises DataError, LabelsDisagree: records or labels that do not fit the data set.
+    """
     records = {record.image: record for record in run.of(wire.Detected)}
     if not records or not run.meta.model.understood:
         return None
@@ -109,11 +112,11 @@ def _read(run: Run, dataset: Dataset) -> _Usable | None:
         dataset = dataclasses.replace(dataset, categories=categories)
     found = from_records(records.values(), dataset, class_map)
     finished = frozenset(int(image) for image in records)
-    evaluated = _evaluate(dataset, found, finished)
-    return _Usable(run, dataset, found, finished, evaluated, class_map.note)
+    evaluated = evaluated_on(dataset, found, finished)
+    return Usable(run, dataset, found, finished, evaluated, class_map.note)
 
 
-def _evaluate(dataset: Dataset, found: Detections, images: Collection[int]) -> Evaluated | None:
+def evaluated_on(dataset: Dataset, found: Detections, images: Collection[int]) -> Evaluated | None:
     """Against the labels of these images; None where there are none."""
     truth = dataset.only(images).labelled()
     if not truth.has_truth:
@@ -121,7 +124,7 @@ def _evaluate(dataset: Dataset, found: Detections, images: Collection[int]) -> E
     return evaluate(truth, found.on([picture.id for picture in truth.images]))
 
 
-def _figures(one: _Usable, reference: _Usable | None) -> Scored:
+def _figures(one: Usable, reference: Usable | None) -> Scored:
     figures = AccuracyFigures(
         detections=len(one.found), confident_boxes=len(one.found.above(TRUTH_SCORE))
     )
@@ -150,7 +153,7 @@ def _with_truth(
     )
 
 
-def _compared(figures: AccuracyFigures, one: _Usable, reference: _Usable) -> AccuracyFigures:
+def _compared(figures: AccuracyFigures, one: Usable, reference: Usable) -> AccuracyFigures:
     """The figures with what takes the float model, over the images that both finished."""
     common = one.finished & reference.finished
     dataset = one.dataset.only(common)
@@ -161,7 +164,7 @@ def _compared(figures: AccuracyFigures, one: _Usable, reference: _Usable) -> Acc
         agreement_images=len(common),
     )
     mine, theirs = (
-        side.evaluated if side.finished == common else _evaluate(dataset, side.found, common)
+        side.evaluated if side.finished == common else evaluated_on(dataset, side.found, common)
         for side in (one, reference)
     )
     if mine is None or theirs is None or mine.accuracy.ap is None or theirs.accuracy.ap is None:

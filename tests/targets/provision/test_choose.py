@@ -199,3 +199,65 @@ def test_every_wheel_is_pinned_once_and_belongs_to_a_choice() -> None:
     assert {(w.project, w.version) for w in known.wheels} == releases
     assert len({w.filename for w in known.wheels}) == len(known.wheels)
     assert all(re.fullmatch("[0-9a-f]{64}", w.sha256) and w.size_bytes for w in known.wheels)
+
+
+ARMV7 = ("half", "thumb", "fastmult", "vfp", "edsp", "neon", "vfpv3", "tls")
+CORTEX_A72 = ("fp", "asimd", "evtstrm", "crc32", "cpuid")
+
+
+@pytest.mark.parametrize(
+    ("features", "lacks"),
+    [
+        (ARMV7, "needs vfpv4"),  # Cortex-A9
+        (("half", "thumb", "vfp", "vfpv3", "vfpv3d16"), "needs neon and vfpv4"),  # Tegra 2
+    ],
+)
+def test_a_processor_that_the_wheel_would_crash_on_is_told_what_it_lacks(
+    features: tuple[str, ...], lacks: str
+) -> None:
+    with pytest.raises(NoRuntime, match=lacks) as caught:
+        choose(board("3.11", ARM32, packages=SYSTEM, cpu_features=features))
+    assert "newer" in caught.value.hint
+
+
+@pytest.mark.parametrize("features", [(*ARMV7, "vfpv4"), CORTEX_A72, None])
+def test_a_processor_with_what_is_needed_or_that_does_not_say_is_taken(
+    features: tuple[str, ...] | None,
+) -> None:
+    """A 64-bit kernel lists features of ARMv8 alone, which include all of ARMv7's."""
+    found = choose(board("3.11", ARM32, packages=SYSTEM, cpu_features=features))
+    assert found.project == "tflite-runtime"
+
+
+def test_what_would_make_it_faster_is_a_fact_and_no_refusal() -> None:
+    old = choose(board("3.11", ARM64, cpu_features=CORTEX_A72))
+    new = choose(board("3.11", ARM64, cpu_features=(*CORTEX_A72, "asimddp", "asimdhp")))
+    assert old.slow_without == ("asimddp", "asimdhp")
+    assert new.slow_without == ()
+    assert choose(board("3.11", ARM64)).slow_without == ()
+
+
+@pytest.mark.parametrize("page", [4096, 16384, 65536, None])
+def test_pages_of_every_kernel_in_use_will_do(page: int | None) -> None:
+    assert choose(board("3.11", ARM64, page_size_bytes=page)).project == "ai-edge-litert"
+
+
+def test_pages_that_no_wheel_can_be_mapped_with_are_named() -> None:
+    with pytest.raises(NoRuntime, match=r"64 KiB at most; this kernel has pages of 256 KiB"):
+        choose(board("3.11", ARM64, page_size_bytes=262144))
+
+
+def test_a_runtime_that_a_target_names_is_found_wherever_it_exists() -> None:
+    alone = catalogue().only("tflite-runtime")
+    for what in (
+        board("3.11", ARM64, "2.36"), board("3.10", ARM64, "2.35"), board("3.9", ARM64, "2.31")
+    ):  # fmt: skip
+        assert choose(what, alone).project == "tflite-runtime"
+
+
+def test_jetpack_4_is_told_the_python_that_its_system_offers() -> None:
+    with pytest.raises(NoPython) as caught:
+        choose_best([board("3.6", ARM64, "2.27")])
+    assert "apt install python3.8" in caught.value.hint
+    assert "JetPack 5" in caught.value.hint
+    assert choose(board("3.8", ARM64, "2.27")).named == "tflite-runtime 2.13.0"

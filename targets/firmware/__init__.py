@@ -1,0 +1,1 @@
+"""Settings of boards: read from `firmware_configs/`, compared, put in force, put back."""

@@ -1,0 +1,82 @@
+"""Runs that went on without this host: what they told meanwhile, fetched into their run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from targets.deadline import Deadline
+from targets.errors import HalfbyteError
+from targets.progress import SILENT, Progress
+from targets.target import Target
+from toolchain.keeping import COUNTED, RUN_S, keep
+from toolchain.measuring import Trust, ready
+from toolchain.runs import RunFolder, Unfinished
+
+if TYPE_CHECKING:
+    from toolchain.measuring import Board
+
+LOST: Final = "the board knows nothing of it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attached:
+    """One run that was not whole.  records: that came now.  fault: why it still is not whole."""
+
+    key: str
+    target: str
+    records: int
+    fault: str | None = None
+
+
+def attach(
+    path: Path,
+    target_of: Callable[[str], Target],
+    *,
+    trust: Trust | None = None,
+    progress: Progress = SILENT,
+) -> list[Attached]:
+    """Fetch what boards still have of the runs in the folder at `path`, and follow what is on.
+
+    target_of: a target by its name.  A board that cannot be reached costs its own runs only.
+    Raises RunFolderError, UnknownTarget.
+    """
+    folder = RunFolder.open(path)
+    open_runs: dict[str, list[tuple[str, Unfinished]]] = {}
+    for key in folder.run_keys:
+        if (left := folder.unfinished(key)) is not None:
+            open_runs.setdefault(left.meta.target.name, []).append((key, left))
+    done: list[Attached] = []
+    for name, runs in open_runs.items():
+        try:
+            with ready(target_of(name), trust=trust, progress=progress) as board:
+                done += [_one(board, folder, key, left, progress) for key, left in runs]
+        except HalfbyteError as error:
+            missed = runs[sum(a.target == name for a in done) :]
+            done += [Attached(key, name, 0, error.message) for key, _ in missed]
+    return done
+
+
+def _one(
+    board: Board, folder: RunFolder, key: str, left: Unfinished, progress: Progress
+) -> Attached:
+    from targets import session
+
+    name = board.target.name
+    records = session.attach(
+        board.connection,
+        board.python,
+        None,
+        run_id=left.run_id,
+        kept=left.records,
+        deadline=Deadline.after(RUN_S),
+    )
+    if records is None:
+        return Attached(key, name, 0, LOST)
+    folder.take_up(key)
+    there = sum(isinstance(envelope.record, COUNTED) for envelope in left.records)
+    fault = keep(key, records, folder, f"{key}", left.meta, progress=progress, done=there)
+    count = len(folder.records_of(key)) - len(left.records)
+    return Attached(key, name, count, None if fault is None else fault.message)

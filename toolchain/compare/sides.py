@@ -1,0 +1,172 @@
+"""What is compared: the models of run folders, each with all the runs that repeat it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from targets.agent import wire
+from targets.errors import InputError
+from toolchain.evaluate.truth import Dataset
+from toolchain.report.figures import Doubt, RunFigures
+from toolchain.report.summarise import summarise
+from toolchain.report.text import clean, name_of
+from toolchain.runs import Recorded, Run, RunFolder
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Side:
+    """One model on one target.
+
+    runs: asked the same of the same model, the first whole one first.  figures, doubts: of that
+    one.  dataset: None where it ran without pictures.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    figures: RunFigures
+    doubts: tuple[Doubt, ...]
+    dataset: Dataset | None
+
+    @property
+    def run(self) -> Run:
+        """The run that speaks for all in what does not change from run to run."""
+        return self.runs[0]
+
+    @property
+    def key(self) -> str:
+        """What the run is called in its folder."""
+        return self.run.key
+
+    @property
+    def name(self) -> str:
+        """For people: weights, recipe, target."""
+        figures = self.figures
+        words = [name_of(figures), f"on {clean(figures.target.name)}"]
+        if figures.model.recipe is not None:
+            words.insert(0, clean(figures.model.weights))
+        return " ".join(words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """FOLDER, or FOLDER:RUNKEY, as given."""
+
+    folder: Path
+    key: str | None = None
+
+
+def named(text: str) -> Named:
+    """A path as it is where there is one of that name; else what follows the last colon is a key.
+
+    Raises InputError where neither is there.
+    """
+    if Path(text).exists():
+        return Named(Path(text))
+    folder, colon, key = text.rpartition(":")
+    if colon and key and Path(folder).exists():
+        return Named(Path(folder), key)
+    raise InputError(
+        f"there is no run folder {text}",
+        hint="Name the folder that was given as --out, or FOLDER:RUN; `halfbyte runs list` "
+        "shows those that are known.",
+    )
+
+
+def sides(wanted: Named) -> list[Side]:
+    """Every model of a folder, in the order in which they ran, or the one named.
+
+    Raises RunFolderError; InputError: no run, or no such key.
+    """
+    recorded = RunFolder.open(wanted.folder).load()
+    every = groups = repeats(recorded.runs)
+    if not groups:
+        raise InputError(
+            f"{wanted.folder} holds no run: it was stopped before the first began",
+            hint="Run the command in it again, or name another folder.",
+        )
+    if wanted.key is not None:
+        groups = [_chosen(groups, wanted.key, wanted.folder)]
+    return _of_groups(wanted.folder, recorded, groups, every)
+
+
+def one_side(wanted: Named) -> Side:
+    """The only model there, or the one named.  Raises InputError where there are several."""
+    found = sides(wanted)
+    if len(found) > 1:
+        raise InputError(
+            f"{wanted.folder} holds several models",
+            hint=f"Name one: {', '.join(f'{wanted.folder}:{side.key}' for side in found[:4])}.",
+        )
+    return found[0]
+
+
+def repeats(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs of the same model on the same target that were asked the same, whole ones first.
+
+    Those that came to nothing count only where a model has no other.
+    """
+    groups: list[list[Run]] = []
+    for run in runs:
+        same = next((group for group in groups if group[0].meta == run.meta), None)
+        if same is None:
+            groups.append([run])
+        else:
+            same.append(run)
+    return [[run for run in group if run.whole] or group[:1] for group in groups]
+
+
+def more(side: Side, others: Sequence[Side]) -> Side:
+    """The same with the runs of other folders, of the same model.  Raises InputError: another."""
+    for other in others:
+        if other.run.meta.model.sha256 != side.run.meta.model.sha256:
+            raise InputError(
+                f"{other.folder} holds {other.name}, which is another file than {side.name} of "
+                f"{side.folder}",
+                hint="Only runs of the same model file repeat each other.",
+            )
+    return dataclasses.replace(side, runs=(*side.runs, *(r for s in others for r in s.runs)))
+
+
+def boot_of(run: Run) -> tuple[str | None, int]:
+    """The boot that it ran in, and when it began there (the board's monotonic clock)."""
+    hello = run.last(wire.Hello)
+    began = run.records[0].monotonic_ns if run.records else 0
+    return (hello.boot_id if hello else None), began
+
+
+def _chosen(groups: list[list[Run]], key: str, folder: Path) -> list[Run]:
+    """By its key, or by its recipe where only one model has it."""
+    for group in groups:
+        if any(run.key == key for run in group):
+            return group
+    named_so = [g for g in groups if key in (g[0].meta.model.recipe, g[0].key.partition("@")[0])]
+    if len(named_so) == 1:
+        return named_so[0]
+    keys = [run.key for group in groups for run in group]
+    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.3) or keys[:5]
+    raise InputError(
+        f"{folder} holds no run {key}" if not named_so else f"several runs in {folder} are {key}",
+        hint=f"It holds {', '.join(near)}.",
+    )
+
+
+def _of_groups(
+    folder: Path, recorded: Recorded, groups: list[list[Run]], every: list[list[Run]]
+) -> list[Side]:
+    """Figures as a report has them; of repeats one is scored, as all find the same."""
+    first = tuple(group[0] for group in every)
+    report = summarise(dataclasses.replace(recorded, runs=first))
+    figures = {run.key: run for run in report.runs}
+    return [
+        Side(
+            folder,
+            tuple(group),
+            figures[group[0].key],
+            tuple(d for d in report.doubts if not d.runs or group[0].key in d.runs),
+            recorded.dataset,
+        )
+        for group in groups
+    ]
