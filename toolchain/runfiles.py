@@ -16,6 +16,7 @@ _T = TypeVar("_T")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
+    """`run.json`, its schema and version checked.  Raises RunFolderError."""
     try:
         manifest = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -58,6 +59,7 @@ def read_records(path: Path) -> tuple[tuple[wire.Envelope, ...], bool, int]:
 
 
 def typed(manifest: Mapping[str, Any], field: str, kind: type[_T]) -> _T:
+    """A field of `run.json` that is of this type.  Raises RunFolderError."""
     value = manifest.get(field)
     if not isinstance(value, kind):
         raise damaged("run.json", f"{field[:60]} is missing or no {kind.__name__}")
@@ -65,4 +67,5 @@ def typed(manifest: Mapping[str, Any], field: str, kind: type[_T]) -> _T:
 
 
 def damaged(where: str, what: str) -> RunFolderError:
+    """The error for a file that is not as we write it."""
     return RunFolderError(f"{where}: {what}", hint="The run folder is damaged; run again.")
