@@ -62,7 +62,7 @@ def authenticate(
     for label, key in _candidates(settings, only_key, passphrase, tries, deadline()):
         try:
             with _in_time(transport, settings, deadline()):
-                still_wanted = transport.auth_publickey(settings.user, key)
+                still_wanted = _offer(transport, settings, key)
         except paramiko.BadAuthenticationType as error:
             tries.unusable.append(f"keys (the server takes only {', '.join(error.allowed_types)})")
             break
@@ -78,6 +78,27 @@ def authenticate(
         break
     if password is None or not _by_password(transport, settings, password, tries, deadline):
         raise _refused(settings, tries, hung_up=False)
+
+
+def _offer(transport: Transport, settings: SshSettings, key: paramiko.PKey) -> list[str]:
+    """One key; methods that are wanted besides.  Raises paramiko's errors."""
+    import paramiko
+
+    from targets import sha1_rsa
+
+    if not settings.sha1_login:
+        return transport.auth_publickey(settings.user, key)
+    orders = sha1_rsa.login_orders(transport, key)
+    for order in orders:
+        try:
+            with sha1_rsa.offering(transport, order):
+                return transport.auth_publickey(settings.user, sha1_rsa.signing(key))
+        except paramiko.BadAuthenticationType:
+            raise
+        except paramiko.AuthenticationException:
+            if order is orders[-1] or not transport.is_active():
+                raise
+    raise AssertionError("unreachable")
 
 
 def _in_time(
@@ -165,6 +186,12 @@ def _refused(settings: SshSettings, tries: _Tries, *, hung_up: bool) -> KeyRefus
         message += f" Not usable: {', '.join(tries.unusable)}."
     if hung_up:
         message += " Then the server hung up."
+    if settings.sha1_host_key and not settings.sha1_login:
+        return KeyRefused(
+            message,
+            hint="If this server takes RSA keys by ssh-rsa (SHA-1) alone, put beside its "
+            "HostKeyAlgorithms in ~/.ssh/config: PubkeyAcceptedAlgorithms +ssh-rsa",
+        )
     return KeyRefused(
         message,
         hint="Name the right user and key in targets.toml, or put a key there by password: "

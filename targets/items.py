@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from targets.errors import InputError
 from targets.files import sha256_file
 
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -41,31 +43,28 @@ class Item:
         """For messages."""
         return self.source.name if isinstance(self.source, Path) else self.sha256[:12]
 
-    def chunks(self, start: int = 0) -> Iterator[bytes]:
-        """Its bytes from `start` on.  Raises InputError if the file is shorter now."""
+    def chunks(self, spans: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        """Its bytes in each span [start, end).  Raises InputError if it is shorter now."""
         if isinstance(self.source, bytes):
-            yield from (
-                self.source[at : at + CHUNK_BYTES]
-                for at in range(start, self.size_bytes, CHUNK_BYTES)
-            )
-            return
-        left = self.size_bytes - start
-        with self.source.open("rb") as stream:
-            stream.seek(start)
-            while left:
-                data = stream.read(min(CHUNK_BYTES, left))
-                if not data:
-                    raise changed(self.source)
-                left -= len(data)
-                yield data
+            stream: IO[bytes] = io.BytesIO(self.source)
+        else:
+            stream = self.source.open("rb")
+        with stream:
+            for start, end in spans:
+                stream.seek(start)
+                for at in range(start, end, CHUNK_BYTES):
+                    data = stream.read(min(CHUNK_BYTES, end - at))
+                    if len(data) < min(CHUNK_BYTES, end - at):
+                        raise changed(self.label)
+                    yield data
 
     def is_unchanged(self) -> bool:
         """The source still has the content it is named for."""
         return isinstance(self.source, bytes) or sha256_file(self.source) == self.sha256
 
 
-def changed(path: Path) -> InputError:
+def changed(name: str) -> InputError:
     """The error for a file that changed under our hands."""
     return InputError(
-        f"{path} changed while it was being sent.", hint="Run again once nothing writes to it."
+        f"{name} changed while it was being sent.", hint="Run again once nothing writes to it."
     )

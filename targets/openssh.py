@@ -20,7 +20,7 @@ from pathlib import Path
 
 from targets.addresses import checked_host, checked_user
 from targets.deadline import Deadline
-from targets.errors import InventoryError
+from targets.errors import InventoryError, Unreachable
 
 log = logging.getLogger(__name__)
 NO_CONFIG = Path("none")  # OpenSSH's own word for it
@@ -43,6 +43,8 @@ class SshSettings:
     proxy_command: str | None = None  # tokens expanded
     known_hosts: tuple[Path, ...] = ()  # the user's, then the system's
     host_key_alias: str | None = None
+    sha1_host_key: bool = False  # `ssh-rsa` is permitted: HostKeyAlgorithms
+    sha1_login: bool = False  # and in PubkeyAcceptedAlgorithms
     warning: str | None = None
 
 
@@ -66,6 +68,18 @@ def resolve(
         return _without_openssh(host, port, user, config)
     options = _ask_ssh(host, port, user, config, deadline)
     return _settings(host, options, warning=None)
+
+
+def only_sha1(name: str, settings: SshSettings) -> Unreachable:
+    """The error for a server whose host key is of no kind that is taken unasked."""
+    return Unreachable(
+        f"{name} has no host key that counts as safe today: most likely it signs by ssh-rsa "
+        "(SHA-1) alone.",
+        hint="Update its SSH server, or add a key on it (`ssh-keygen -t ed25519 -f "
+        "/etc/ssh/ssh_host_ed25519_key`). In a network that you trust, permit it to this host in "
+        f"~/.ssh/config: Host {settings.name} / HostKeyAlgorithms +ssh-rsa / "
+        "PubkeyAcceptedAlgorithms +ssh-rsa",
+    )
 
 
 def is_configured(host: str, *, config: Path | None = None) -> bool:
@@ -148,8 +162,15 @@ def _settings(name: str, options: Mapping[str, Sequence[str]], warning: str | No
             if file.lower() != "none"
         ),
         host_key_alias=alias,
+        sha1_host_key=_permits_sha1(options, "hostkeyalgorithms"),
+        sha1_login=_permits_sha1(options, "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"),
         warning=warning,
     )
+
+
+def _permits_sha1(options: Mapping[str, Sequence[str]], *keys: str) -> bool:
+    listed = ",".join(value for key in keys for value in options.get(key, ()))
+    return "ssh-rsa" in (name.lstrip("+^") for name in listed.split(","))
 
 
 def _agent(value: str, tokens: Mapping[str, str]) -> str | None:

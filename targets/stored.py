@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from targets.items import Item
+from targets.stretches import Stretches
 
 Advance = Callable[[float], None]
 
@@ -22,11 +23,15 @@ class Room:
 
 @dataclass(frozen=True)
 class Stored:
-    """Of the files asked for: those that are whole, and the bytes there of those begun."""
+    """Of the files asked for: those that are whole, and the bytes there of those begun.
+
+    pieces: whether the board can look for pieces of the others in files that it has.
+    """
 
     have: frozenset[str]
     parts: Mapping[str, int]
     room: Room
+    pieces: bool = False
 
 
 class Board(Protocol):
@@ -35,7 +40,20 @@ class Board(Protocol):
     def ask(self, items: Sequence[Item]) -> Stored:
         """What of these is there."""
 
+    def lacking(self, items: Sequence[Item]) -> Mapping[str, Stretches]:
+        """By hash: what of each, none of them whole there, the board cannot take from other files.
+
+        May be asked once for each file.
+        """
+
     def put(
-        self, items: Sequence[Item], offsets: Mapping[str, int], advance: Advance
+        self,
+        items: Sequence[Item],
+        offsets: Mapping[str, int],
+        lacking: Mapping[str, Stretches],
+        advance: Advance,
     ) -> list[Item]:
-        """Send each from its offset on; those whose hash was wrong (and which are gone there)."""
+        """Send what is lacking of each beyond its offset (no offset: all of the file).
+
+        Those whose hash was wrong, and which are gone there, come back.
+        """

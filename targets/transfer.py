@@ -1,15 +1,15 @@
 """Files to and from a board, over exec channels alone: no sftp, no scp, any login shell.
 
-A file lies on the board as `ROOT/objects/SHA256`.  It is sent only if it is not there, continues
-after a cut at the byte where it broke off, is hashed on the board, and gets its name only when it
-is whole.  Room is checked before the first byte.
+A file lies on the board as `ROOT/objects/SHA256`.  It is sent only if it is not there, and but for
+the pieces that other files there have; it goes on after a cut at the byte where it broke off, is
+hashed on the board, and gets its name only when it is whole.  Room is checked before all that.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,93 +19,44 @@ from targets.deadline import Deadline
 from targets.errors import CommandFailed, CorruptUpload, NoSpace
 from targets.files import replaced
 from targets.items import Item, changed
+from targets.persisting import PATIENCE_S, persisting
 from targets.progress import SILENT, Progress
 from targets.ssh import Connection
+from targets.store import Store, open_store
 from targets.stored import Advance, Board, Room
+from targets.stretches import Stretches
 
 __all__ = ["Item", "Sent", "Store", "fetch", "open_store", "read_file", "room_at", "send"]
 
 log = logging.getLogger(__name__)
-DEFAULT_ROOT = "~/.halfbyte"
 STALL_S = 30.0
 # A file takes whole blocks, and a file system that is full to the last byte helps nobody.
 _BLOCK_BYTES = 4096
 _SPARE_BYTES = 1024 * 1024
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Store:
-    """Our folder on a board: `root` is absolute; `python` can run the receiver, if there is one."""
-
-    root: str
-    python: str | None
-
-    @property
-    def objects(self) -> str:
-        """Where files lie under their hashes."""
-        return f"{self.root}/objects"
-
-    def path(self, sha256: str) -> str:
-        """Where the file with this content is, once it was sent."""
-        if _SHA256.fullmatch(sha256) is None:
-            raise ValueError(f"{sha256!r} is no SHA-256")
-        return f"{self.objects}/{sha256}"
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What a `send` did: bytes that crossed the link, files that were there already."""
+    """What a `send` did.
+
+    bytes_sent: of files, that crossed the link.  bytes_copied: that the board took from files that
+    it had.  files_present: that were there already.
+    """
 
     store: Store
     bytes_sent: int
     files_sent: int
     files_present: int
+    bytes_copied: int = 0
 
 
-_OPEN = """
-umask 077
-[ -n "$HOME" ] || { echo "HOME is not set" >&2; exit 1; }
-case "$1" in
-  /*) root=$1 ;;
-  "~") root=$HOME ;;
-  "~/"*) root=$HOME/${1#"~/"} ;;
-  *) root=$HOME/$1 ;;
-esac
-mkdir -p "$root/objects" || exit 1
-[ -O "$root" ] || { echo "$root belongs to somebody else" >&2; exit 1; }
-chmod 700 "$root" "$root/objects" && cd "$root" && pwd -P || exit 1
-for python in "$2" python3 /usr/bin/python3 /usr/local/bin/python3; do
-  [ -n "$python" ] || continue
-  if "$python" -I -S -c "import fcntl, hashlib, json, sys; sys.exit(sys.version_info < (3, 7))"
-  then echo "$python"; break; fi
-done </dev/null 2>/dev/null
-"""
+@dataclass
+class _Counted:
+    """Over all connections that a `send` needed."""
 
-
-def open_store(connection: Connection, *, deadline: Deadline) -> Store:
-    """Our folder on the board (mode 0700), made if need be; home is what the board says.
-
-    Raises NoSpace, CommandFailed, LinkLost, DeadlineExceeded.
-    """
-    target = connection.target
-    done = connection.run(
-        _OPEN, target.root or DEFAULT_ROOT, target.python or "", deadline=deadline
-    )
-    lines = done.stdout.decode("utf-8", "surrogateescape").splitlines()
-    if "No space left" in done.complaint:
-        raise NoSpace(
-            f"{target.name} has no room for a folder of ours: {done.complaint}",
-            hint="Remove files there, or set `root` of this target to another file system.",
-        )
-    if not lines or not lines[0].startswith("/") or len(lines) > 2:
-        raise CommandFailed(
-            f"{target.name} has no folder for us: {done.complaint or done.how}",
-            hint="Set `root` of this target in targets.toml to a folder that its user may write.",
-        )
-    store = Store(lines[0], lines[1] if len(lines) == 2 else None)
-    log.debug("%s: %s", target.name, store)
-    return store
+    files_present: int | None = None
+    bytes_sent: int = 0
+    bytes_copied: int = 0
 
 
 def send(
@@ -115,36 +66,67 @@ def send(
     deadline: Deadline,
     store: Store | None = None,
     stall_s: float = STALL_S,
+    patience_s: float = PATIENCE_S,
     progress: Progress = SILENT,
 ) -> Sent:
     """Put every item into the store; `Store.path(item.sha256)` is where it then is.
 
-    stall_s: the longest time without any progress.  After LinkLost or DeadlineExceeded the same
-    call on a new connection goes on where this one broke off.
+    A break of the link is got over: `connection` is renewed and the upload goes on at the byte.
+    stall_s: the longest time without any progress.  patience_s: the longest time without a
+    connection; 0: none is made anew, and the same call later goes on where this one broke off.
     Raises NoSpace (before anything is sent, where the board can tell), CorruptUpload, InputError
     if a file changes meanwhile, LinkLost, DeadlineExceeded, CommandFailed.
     """
     wanted = {item.sha256: item for item in items}
-    store = store or open_store(connection, deadline=deadline)
-    with _board(connection, store, stall_s, deadline) as board:
-        stored = board.ask(list(wanted.values()))
-        missing = [item for item in wanted.values() if item.sha256 not in stored.have]
-        offsets = {item.sha256: stored.parts.get(item.sha256, 0) for item in missing}
-        _check_room(connection, stored.room, missing, offsets)
-        total = sum(item.size_bytes - offsets[item.sha256] for item in missing)
-        if missing:
-            label = f"to {connection.name}: {len(missing)} file{'s' * (len(missing) > 1)}"
-            with progress.task(label, total, "B") as task:
-                total += _deliver(connection, board, missing, offsets, task.advance)
-    return Sent(store, total, len(missing), len(wanted) - len(missing))
+    counted = _Counted()
+    token = f"halfbyte-{secrets.token_hex(8)}"
+
+    def once() -> Store:
+        place = store or open_store(connection, deadline=deadline)
+        with _board(connection, place, token, stall_s, deadline) as board:
+            _fill(connection, board, list(wanted.values()), counted, progress)
+        return place
+
+    if patience_s:
+        place = persisting(connection, once, deadline=deadline, patience_s=patience_s)
+    else:
+        place = once()
+    present = counted.files_present or 0
+    return Sent(place, counted.bytes_sent, len(wanted) - present, present, counted.bytes_copied)
 
 
 def _board(
-    connection: Connection, store: Store, stall_s: float, deadline: Deadline
+    connection: Connection, store: Store, token: str, stall_s: float, deadline: Deadline
 ) -> AbstractContextManager[Board]:
     if store.python is None:
         return transfer_shell.open_board(connection, store.objects, stall_s, deadline)
-    return transfer_stream.open_board(connection, store.objects, store.python, stall_s, deadline)
+    return transfer_stream.open_board(connection, store, token, stall_s, deadline)
+
+
+def _fill(
+    connection: Connection, board: Board, wanted: list[Item], counted: _Counted, progress: Progress
+) -> None:
+    """Send what is not there."""
+    stored = board.ask(wanted)
+    missing = [item for item in wanted if item.sha256 not in stored.have]
+    if counted.files_present is None:
+        counted.files_present = len(wanted) - len(missing)
+    if not missing:
+        return
+    offsets = {item.sha256: stored.parts.get(item.sha256, 0) for item in missing}
+    _check_room(connection, stored.room, missing, offsets)
+    lacking = board.lacking(missing)
+    left = sum(item.size_bytes - offsets[item.sha256] for item in missing)
+    total = sum(lacking[item.sha256].size_bytes(offsets[item.sha256]) for item in missing)
+    label = f"to {connection.name}: {len(missing)} file{'s' * (len(missing) > 1)}"
+    with progress.task(label, total, "B") as task:
+
+        def advance(amount: float) -> None:
+            counted.bytes_sent += int(amount)
+            task.advance(amount)
+
+        _deliver(connection, board, missing, offsets, lacking, advance)
+    counted.bytes_copied += left - total
 
 
 def _deliver(
@@ -152,25 +134,30 @@ def _deliver(
     board: Board,
     missing: list[Item],
     offsets: dict[str, int],
+    lacking: Mapping[str, Stretches],
     advance: Advance,
-) -> int:
-    """Send, and once more from the start what had a bad beginning; the bytes of that."""
-    bad = board.put(missing, offsets, advance)
+) -> None:
+    """Send, and once more all of what was not as wanted in the end."""
+    bad = board.put(missing, offsets, lacking, advance)
     for item in bad:
         if not item.is_unchanged():
-            assert isinstance(item.source, Path)
-            raise changed(item.source)
-    again = [item for item in bad if offsets[item.sha256] > 0]
+            raise changed(item.label)
+    again = [item for item in bad if _was_in_part(item, offsets, lacking)]
     if len(again) == len(bad) and again:
         log.info("%d files had a bad beginning on %s: sent again", len(again), connection.name)
-        bad = board.put(again, {}, advance)
+        bad = board.put(again, {}, {}, advance)
     if bad:
         raise CorruptUpload(
             f"{bad[0].label} did not arrive on {connection.name} as it was sent "
             f"(SHA-256 {bad[0].sha256[:12]}...).",
             hint="Try again; if it happens again, check the board's storage and memory.",
         )
-    return sum(item.size_bytes for item in again)
+
+
+def _was_in_part(item: Item, offsets: dict[str, int], lacking: Mapping[str, Stretches]) -> bool:
+    """Whether some of the bytes were the board's, not ours."""
+    is_whole = lacking[item.sha256].size_bytes() == item.size_bytes
+    return offsets[item.sha256] > 0 or not is_whole
 
 
 def _check_room(

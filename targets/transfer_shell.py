@@ -1,6 +1,6 @@
 """One file after the other by POSIX sh: for a board without a Python that can receive.
 
-Needs cat, wc, mv, df and one of sha256sum, busybox, shasum or openssl.
+Needs cat, cp, wc, mv, df and one of sha256sum, busybox, shasum or openssl.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from targets.errors import CommandFailed, NoSpace
 from targets.items import Item
 from targets.ssh import Connection
 from targets.stored import Advance, Room, Stored
+from targets.stretches import Stretches
 
 _HASH = """
 hash() {
@@ -39,6 +40,8 @@ cd "$1" || exit 1
 part=$2.part
 if [ "$3" = 0 ]; then rm -f "$part"; fi
 touch "$part" && [ "$(($(wc -c < "$part")))" = "$3" ] || exit 1
+# A copy: what an earlier `cat` that has not heard of its end may still get goes to the old one.
+if [ "$3" != 0 ]; then cp "$part" "$part-$$" && mv -f "$part-$$" "$part" || exit 1; fi
 cat >> "$part" || exit 1
 """
     + _HASH
@@ -98,8 +101,16 @@ class FileByFile:
         where = room(self._connection, self._objects, self._soon())
         return Stored(frozenset(have), parts, where)
 
+    def lacking(self, items: Sequence[Item]) -> Mapping[str, Stretches]:
+        """All of each: sh takes no file apart."""
+        return {item.sha256: Stretches.whole(item.size_bytes) for item in items}
+
     def put(
-        self, items: Sequence[Item], offsets: Mapping[str, int], advance: Advance
+        self,
+        items: Sequence[Item],
+        offsets: Mapping[str, int],
+        lacking: Mapping[str, Stretches],  # noqa: ARG002
+        advance: Advance,
     ) -> list[Item]:
         """Send each from its offset on."""
         return [item for item in items if not self._put(item, offsets, advance)]
@@ -113,7 +124,7 @@ class FileByFile:
             _PUT, self._objects, item.sha256, str(offset), stdin=True, deadline=self._soon()
         ) as process:
             with contextlib.suppress(CommandFailed):  # it ended: how, is told below
-                for data in item.chunks(offset):
+                for data in item.chunks([(offset, item.size_bytes)]):
                     process.write(data, deadline=self._soon())
                     advance(len(data))
                 process.close_stdin()

@@ -4,33 +4,64 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from targets import pieces
 from targets.deadline import Deadline
 from targets.errors import CommandFailed, NoSpace
 from targets.items import Item
 from targets.process import Process
 from targets.ssh import Connection
+from targets.store import Store
 from targets.stored import Advance, Room, Stored
+from targets.stretches import Stretches
 
-_BOOT = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
+_MODULES = ("targets.receiver_part", "targets.receiver_pieces", "targets.receiver")
+_BOOT = """
+import json, os, sys, types, zlib
+left, parts = int(sys.argv[1]), []
+while left:
+    parts.append(os.read(0, left))
+    left -= len(parts[-1]) or sys.exit(1)
+for name, text in json.loads(zlib.decompress(b"".join(parts)).decode()):
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(text, module.__dict__)
+module.main(*sys.argv[2:])
+"""
 _LINE_BYTES = 16 * 1024 * 1024
 
 
 @contextlib.contextmanager
 def open_board(
-    connection: Connection, objects: str, python: str, stall_s: float, deadline: Deadline
+    connection: Connection, store: Store, token: str, stall_s: float, deadline: Deadline
 ) -> Iterator[Receiver]:
-    """The receiver, started; it goes on until the block ends."""
-    source = files("targets").joinpath("receiver.py").read_bytes()
-    command = [python, "-I", "-S", "-c", _BOOT, str(len(source)), objects]
+    """The receiver, started; it goes on until the block ends.
+
+    token: a word of this upload's; an older receiver that was given the same is ended.
+    """
+    assert store.python is not None
+    program = _program()
+    command = [store.python, "-I", "-S", "-c", _BOOT, str(len(program)), store.objects, token]
     with connection.start(command, deadline=deadline.sooner(stall_s), stdin=True) as process:
-        process.write(source, deadline=deadline.sooner(stall_s))
+        process.write(program, deadline=deadline.sooner(stall_s))
         yield Receiver(connection.name, process, stall_s, deadline)
         process.close_stdin()
         process.wait(deadline=deadline.sooner(stall_s))
+
+
+@cache
+def _program() -> bytes:
+    """The receiver's modules, for `_BOOT`."""
+    folder = files("targets")
+    modules = [
+        (name, folder.joinpath(name.rpartition(".")[2] + ".py").read_text()) for name in _MODULES
+    ]
+    return zlib.compress(json.dumps(modules).encode(), 9)
 
 
 class Receiver:
@@ -41,6 +72,7 @@ class Receiver:
         self._process = process
         self._stall_s = stall_s
         self._deadline = deadline
+        self._has_pieces = False
 
     def ask(self, items: Sequence[Item]) -> Stored:
         """What of these is there."""
@@ -48,30 +80,59 @@ class Receiver:
         self._write(listing.encode() + b"\n")
         try:
             answer = json.loads(self._line())
-            sizes = {item.sha256: item.size_bytes for item in items}
-            return _stored(answer, sizes)
+            stored = _stored(answer, {item.sha256: item.size_bytes for item in items})
         except (ValueError, KeyError, TypeError) as error:
             raise self._odd(str(error)) from error
+        self._has_pieces = stored.pieces
+        return stored
+
+    def lacking(self, items: Sequence[Item]) -> Mapping[str, Stretches]:
+        """What the board does not find in files that it has; what it finds there, it copies."""
+        tables = {item.sha256: pieces.table(item) for item in items}
+        tables = {sha: entries for sha, entries in tables.items() if entries}
+        word = "table" if self._has_pieces else "keep"
+        for sha, entries in tables.items():
+            self._write(f"{word} {sha} {len(entries) // pieces.ENTRY.size}\n".encode() + entries)
+        lacking = {item.sha256: Stretches.whole(item.size_bytes) for item in items}
+        if self._has_pieces:
+            for sha, entries in tables.items():
+                lacking[sha] = pieces.lacking(entries, self._present(sha, entries))
+        return lacking
+
+    def _present(self, sha: str, entries: bytes) -> list[bool]:
+        line = self._line().decode("ascii", "replace")
+        count = len(entries) // pieces.ENTRY.size
+        if re.fullmatch(f"here {sha} [01]{{{count}}}\n", line) is None:
+            raise self._odd(line[:200])
+        return [bit == "1" for bit in line.split()[2]]
 
     def put(
-        self, items: Sequence[Item], offsets: Mapping[str, int], advance: Advance
+        self,
+        items: Sequence[Item],
+        offsets: Mapping[str, int],
+        lacking: Mapping[str, Stretches],
+        advance: Advance,
     ) -> list[Item]:
         """Send all; answers are read while sending, so that neither side waits for the other."""
-        answers = _Answers(items, offsets, advance)
+        answers = _Answers(items, offsets, lacking, advance)
         for item in items:
-            offset = offsets.get(item.sha256, 0)
-            self._write(f"{item.sha256} {item.size_bytes} {offset}\n".encode())
-            for data in item.chunks(offset):
+            sha, offset = item.sha256, offsets.get(item.sha256, 0)
+            if sha not in lacking:
+                self._write(f"forget {sha}\n".encode())
+            self._write(f"{sha} {item.size_bytes} {offset}\n".encode())
+            for data in item.chunks(answers.stretches[sha].beyond(offset)):
                 self._write(data)
                 while b"\n" in (ready := self._process.read_ready()):
                     self._take(answers, ready)
-        self._write(b"settle 0 0\n")
+        self._write(b"settle\n")
         while answers.open:
             self._take(answers, b"")
         return answers.bad
 
     def _take(self, answers: _Answers, ready: bytes) -> None:
         """Answers that have come; with none, wait for one."""
+        from targets.transport import link_lost
+
         text = ready if ready.endswith(b"\n") else ready + self._line()
         for line in text.splitlines():
             word, _, rest = line.decode("utf-8", "replace").partition(" ")
@@ -80,6 +141,8 @@ class Receiver:
                     f"{self._name} ran out of room while files arrived; {rest} bytes are free.",
                     hint="Remove files there and run again: it goes on where it stopped.",
                 )
+            if word == "idle":
+                raise link_lost(self._name, "the board waited for data in vain")
             if not answers.count(word, rest):
                 raise self._odd(f"{word} {rest}"[:200])
 
@@ -107,9 +170,19 @@ class Receiver:
 class _Answers:
     """Which files are still open, and how far each is."""
 
-    def __init__(self, items: Sequence[Item], offsets: Mapping[str, int], advance: Advance) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        offsets: Mapping[str, int],
+        lacking: Mapping[str, Stretches],
+        advance: Advance,
+    ) -> None:
         self.open = {item.sha256: item for item in items}
         self.bad: list[Item] = []
+        self.stretches = {
+            item.sha256: lacking.get(item.sha256) or Stretches.whole(item.size_bytes)
+            for item in items
+        }
         self._at = {item.sha256: offsets.get(item.sha256, 0) for item in items}
         self._advance = advance
 
@@ -131,7 +204,8 @@ class _Answers:
         return True
 
     def _move(self, sha: str, at: int) -> None:
-        self._advance(at - self._at[sha])
+        stretches = self.stretches[sha]
+        self._advance(stretches.size_bytes(self._at[sha]) - stretches.size_bytes(at))
         self._at[sha] = at
 
 
@@ -144,6 +218,7 @@ def _stored(answer: Any, sizes: Mapping[str, int]) -> Stored:
     return Stored(
         have=frozenset(answer["have"]) & sizes.keys(),
         parts=parts,
+        pieces=answer["pieces"] is True,
         room=Room(
             str(answer["file_system"])[:200],
             int(answer["free_bytes"]),

@@ -15,10 +15,17 @@ from typing import Any
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
-from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_SERVICE_REQUEST, cMSG_USERAUTH_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_REQUEST,
+    cMSG_GLOBAL_REQUEST,
+    cMSG_SERVICE_REQUEST,
+    cMSG_USERAUTH_REQUEST,
+)
+from paramiko.packet import Packetizer
 from paramiko.ssh_exception import IncompatiblePeer
 from paramiko.transport import ServiceRequestingTransport
 
+from targets import sha1_rsa
 from targets.errors import HalfbyteError, KeyRefused, LinkLost, Unreachable
 
 # What it logs as errors, with tracebacks, reaches the user as an error of ours.
@@ -27,6 +34,8 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 KEEPALIVE_S = 5
 # A link may be silent this long before it counts as lost; unplugging for 4 s is survived.
 DEAD_LINK_S = 20
+# Where no TCP connection of ours leads all the way: longer, as the answer waits behind an upload.
+SILENT_LINK_S = 30
 # Three times as fast here as the default (CTR with a separate MAC), and as safe.
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
@@ -69,6 +78,20 @@ class _Login(AuthOnlyHandler):
         return self.wait_for_response(event)
 
 
+class _Attentive(Packetizer):
+    """Knows when it last heard of the other side."""
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.heard_at_s = time.monotonic()
+
+    def read_message(self) -> Any:
+        """The next packet."""
+        packet = super().read_message()
+        self.heard_at_s = time.monotonic()
+        return packet
+
+
 class Transport(ServiceRequestingTransport):
     """A client's transport that keeps `exit-signal` of each channel.
 
@@ -102,13 +125,39 @@ class Transport(ServiceRequestingTransport):
         """What carries out each attempt."""
         return _Login(self)
 
+    def end_when_silent(self) -> None:
+        """Ask for a sign of life when all is quiet; end after `SILENT_LINK_S` without one."""
+        self.packetizer.set_keepalive(KEEPALIVE_S, self._ask_for_a_sign)
+        threading.Thread(target=self._listen_for_signs, daemon=True).start()
 
-def opened(sock: Any, *, timeout_s: float, key_types: list[str]) -> Transport:
+    def _ask_for_a_sign(self) -> None:
+        """A global request that no server knows: each has to answer it (RFC 4254, 4)."""
+        message = paramiko.Message()
+        message.add_byte(cMSG_GLOBAL_REQUEST)
+        message.add_string("keepalive@openssh.com")
+        message.add_boolean(True)  # noqa: FBT003
+        self._send_user_message(message)  # type: ignore[attr-defined]
+
+    def _listen_for_signs(self) -> None:
+        heard: Any = self.packetizer
+        while self.is_active():
+            if time.monotonic() - heard.heard_at_s > SILENT_LINK_S:
+                self.saved_exception = TimeoutError(f"silent for {SILENT_LINK_S} s")
+                self.close()
+            time.sleep(1)
+
+
+def opened(
+    sock: Any, *, timeout_s: float, key_types: list[str], sha1_host_key: bool = False
+) -> Transport:
     """A negotiated transport over `sock`, host key not yet checked; `key_types` come first.
 
+    sha1_host_key: `ssh-rsa` will do where the server has nothing better.
     Raises paramiko's errors and OSError: use inside `translated`.
     """
-    transport = Transport(sock)
+    transport = Transport(sock, packetizer_class=_Attentive)
+    if sha1_host_key:
+        sha1_rsa.allow_for_host_key(transport)
     transport.daemon = True
     transport.banner_timeout = timeout_s
     transport.handshake_timeout = timeout_s
@@ -119,8 +168,20 @@ def opened(sock: Any, *, timeout_s: float, key_types: list[str]) -> Transport:
         sorted(options.key_types, key=lambda name: not _is_one_of(name, key_types))
     )
     transport.start_client(timeout=timeout_s)
-    transport.set_keepalive(KEEPALIVE_S)
+    if _notices_a_dead_link(sock):
+        transport.set_keepalive(KEEPALIVE_S)
+    else:
+        transport.end_when_silent()
     return transport
+
+
+def _notices_a_dead_link(sock: Any) -> bool:
+    """Whether `harden` does something for it: not for a ProxyCommand or a channel of a jump."""
+    return (
+        isinstance(sock, socket.socket)
+        and sock.family in (socket.AF_INET, socket.AF_INET6)
+        and (hasattr(socket, "TCP_USER_TIMEOUT") or hasattr(socket, "TCP_CONNECTION_TIMEOUT"))
+    )
 
 
 def _is_one_of(algorithm: str, key_types: list[str]) -> bool:

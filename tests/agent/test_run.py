@@ -187,7 +187,7 @@ def sensors(records):
 
 
 def test_sensors_are_read_at_the_rate_that_is_asked_for(agent, tmp_path):
-    plans = [small_plan(tmp_path, timed_runs=2000, sample_period_s=p) for p in (0.01, 600.0)]
+    plans = [small_plan(tmp_path, timed_runs=6000, sample_period_s=p) for p in (0.01, 600.0)]
     often, seldom = (records_of(run(agent, plan).stdout) for plan in plans)
     assert len(sensors(seldom)) == 2  # at the beginning and at the end
     times = [sample.at_ns for sample in sensors(often)]

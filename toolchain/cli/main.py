@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "board",
     "detect": "detect",
     "report": "report",
+    "compare": "compare",
     "inspect": "make",
     "plan": "plan",
     "expand": "expand",

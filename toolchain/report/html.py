@@ -28,33 +28,7 @@ class HtmlWriter:
 
     def render(self, report: Report) -> str:
         """The whole page."""
-        import jinja2
-
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("toolchain.report", "page"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=lambda value: text.UNKNOWN if value is None else value,
-        )
-        environment.filters |= {
-            "clean": text.clean,
-            "number": text.number,
-            "signed": text.signed,
-            "mib": text.mib,
-            "ms": text.milliseconds,
-            "fps": text.per_second,
-            "times": text.times,
-            "size": text.size,
-            "interval": text.interval,
-            "range_ms": text.range_ms,
-            "name": text.name_of,
-            "name_among": text.name_among,
-            "counted": text.counted,
-            "day": text.day,
-        }
-        page = environment.get_template("report.html.j2")
+        page = environment("toolchain.report").get_template("report.html.j2")
         return page.render(
             report=report,
             title=_title(report),
@@ -63,6 +37,41 @@ class HtmlWriter:
             tags={doubt: _tags(doubt, report) for doubt in report.doubts},
             pictures={e.image_id: _data_uri(e) for e in report.examples},
         )
+
+
+def environment(*packages: str) -> Any:
+    """Jinja's environment for pages of ours: all values escaped, the style sheet at hand.
+
+    packages: in whose folder `page` templates are looked for.
+    """
+    import jinja2
+
+    places = dict.fromkeys((*packages, "toolchain.report"))
+    made = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, "page") for name in places]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: text.UNKNOWN if value is None else value,
+    )
+    made.filters |= {
+        "clean": text.clean,
+        "number": text.number,
+        "signed": text.signed,
+        "mib": text.mib,
+        "ms": text.milliseconds,
+        "fps": text.per_second,
+        "times": text.times,
+        "size": text.size,
+        "interval": text.interval,
+        "range_ms": text.range_ms,
+        "name": text.name_of,
+        "name_among": text.name_among,
+        "counted": text.counted,
+        "day": text.day,
+    }
+    return made
 
 
 @dataclasses.dataclass(frozen=True)

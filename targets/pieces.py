@@ -1,0 +1,146 @@
+"""A file as pieces that other versions of it have too, so that only new ones are sent.
+
+A model is cut where its tensor buffers begin and end, and everything is cut where its content says
+so: a byte more or less moves no cut but those beside it.
+
+Content-defined chunking with a gear hash, a largest and a least size: Xia et al., "FastCDC", USENIX
+ATC 2016.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.agent.flat import Flat, Malformed
+from targets.items import Item
+from targets.stretches import Stretches
+
+# The first bytes of a piece's SHA-256, and how many bytes it has.
+ENTRY: Final = struct.Struct("<6sH")
+LEAST_FILE_BYTES: Final = 64 * 1024
+MOST_FILE_BYTES: Final = 1024 * 1024 * 1024
+MOST_PIECES: Final = 1 << 17  # `targets/receiver.py` takes no more
+
+_LARGEST_BYTES = (1 << 16) - 1
+_BODY_BITS, _TABLE_BITS = 14, 10  # a piece of a large buffer has 16 KiB on average, others 1 KiB
+_OWN_PIECE_BYTES = 1024  # smaller buffers lie among tables, and are cut as those are
+# TensorFlow Lite's schema.fbs: slots of Model's buffers, and of a buffer's bytes.
+_BUFFERS, _DATA = 4, 0
+_BLOCK_BYTES = 1 << 20
+_WINDOW_BYTES = 32
+
+
+def table(item: Item) -> bytes:
+    """`ENTRY` of each piece of a file, in order; b"" where pieces are not worth it.
+
+    Raises OSError.
+    """
+    if not LEAST_FILE_BYTES <= item.size_bytes <= MOST_FILE_BYTES:
+        return b""
+    data = item.source if isinstance(item.source, bytes) else item.source.read_bytes()
+    ends = cuts(data)
+    if len(ends) > MOST_PIECES:
+        return b""
+    view = memoryview(data)
+    return b"".join(
+        ENTRY.pack(hashlib.sha256(view[start:end]).digest(), end - start)
+        for start, end in pairwise((0, *ends))
+    )
+
+
+def lacking(entries: bytes, present: Sequence[bool]) -> Stretches:
+    """The stretches of pieces that are not `present` (as many as there are entries)."""
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for (_, size), is_there in zip(ENTRY.iter_unpack(entries), present, strict=True):
+        if not is_there:
+            start = spans.pop()[0] if spans and spans[-1][1] == at else at
+            spans.append((start, at + size))
+        at += size
+    return Stretches(tuple(spans))
+
+
+def cuts(data: bytes) -> list[int]:
+    """Where each piece ends; the last is the end of `data`."""
+    places, hashes = _candidates(data)
+    coarse = places[hashes >> (32 - _BODY_BITS) == 0]
+    ends: list[int] = []
+    for start, end, bits in _regions(data):
+        found = coarse if bits == _BODY_BITS else places
+        low, high = np.searchsorted(found, (start + 1, end))
+        ends += _spaced(found[low:high].tolist(), start, end, 1 << bits)
+    return ends
+
+
+def _spaced(candidates: list[int], start: int, end: int, mean: int) -> Iterator[int]:
+    """Of the candidates between `start` and `end` those that make pieces neither tiny nor large."""
+    largest = min(4 * mean, _LARGEST_BYTES)
+    at = start
+    for place in (*candidates, end):
+        while place - at > largest:
+            at += largest
+            yield at
+        if place - at >= mean // 4 or place == end:
+            at = place
+            yield at
+
+
+def _regions(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(start, end, bits of the mean size): large tensor buffers of a model, and what is between."""
+    at = 0
+    for start, size in _buffers(data):
+        if start > at:
+            yield at, start, _TABLE_BITS
+        yield start, start + size, _BODY_BITS
+        at = start + size
+    if at < len(data):
+        yield at, len(data), _TABLE_BITS if at else _BODY_BITS
+
+
+def _buffers(data: bytes) -> list[tuple[int, int]]:
+    """Place and size of the large buffers of a model, in order; none for anything else."""
+    try:
+        buffers = [buffer.span(_DATA) for buffer in Flat(data).root().tables(_BUFFERS)]
+    except Malformed:
+        return []
+    large = sorted(place for place in buffers if place[1] >= _OWN_PIECE_BYTES)
+    apart = [one for one, after in pairwise(large) if sum(one) <= after[0]]
+    return apart + large[-1:]
+
+
+def _candidates(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Where the hash of the bytes before has `_TABLE_BITS` high zeros, and the hashes."""
+    places, hashes = [], []
+    for start in range(0, len(data), _BLOCK_BYTES):
+        before = min(start, _WINDOW_BYTES - 1)
+        block = np.frombuffer(data, np.uint8)[start - before : start + _BLOCK_BYTES]
+        rolled = _gear(block)[before:]
+        (found,) = np.nonzero(rolled >> (32 - _TABLE_BITS) == 0)
+        places.append(found + start + 1)
+        hashes.append(rolled[found])
+    if not places:
+        return np.empty(0, np.int64), np.empty(0, np.uint32)
+    return np.concatenate(places), np.concatenate(hashes)
+
+
+def _gear(data: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Of the 32 bytes up to each one: sum of G[byte] << distance, mod 2**32, by doubling."""
+    rolled = _gears()[data]
+    for width in (1, 2, 4, 8, 16):
+        rolled[width:] += np.left_shift(rolled[:-width], np.uint32(width))
+    return rolled
+
+
+@cache
+def _gears() -> NDArray[np.uint32]:
+    """256 numbers without a pattern, the same for ever."""
+    digest: Any = hashlib.shake_128(b"halfbyte pieces 1").digest(4 * 256)
+    return np.frombuffer(digest, "<u4").astype(np.uint32)
