@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from toolchain.cli import console
-from toolchain.cli.options import json_option
+from toolchain.cli.options import F, json_option
 from toolchain.cli.paths import new_file
 
 
-def _repeats(letter: str) -> Any:
+def _repeats(letter: str) -> Callable[[F], F]:
     return click.option(
         f"--more-{letter}",
         f"more_{letter}",

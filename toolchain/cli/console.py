@@ -55,6 +55,12 @@ def show_report(measured: Any, *, as_json: bool) -> None:
 
         sys.stdout.write(JsonWriter().render(measured.report))
         return
+    sys.stdout.write(table_of(measured.report))
+    sys.stdout.write("".join(f"wrote {path}\n" for path in measured.files))
+
+
+def table_of(report: Any) -> str:
+    """Doubts and figures of a report as this terminal, or pipe, can show them."""
     from toolchain.report.terminal import TerminalWriter
 
     console = out()
@@ -63,8 +69,7 @@ def show_report(measured: Any, *, as_json: bool) -> None:
         colour=sys.stdout.isatty() and not console.no_color,
         encoding=sys.stdout.encoding or "utf-8",
     )
-    sys.stdout.write(writer.render(measured.report))
-    sys.stdout.write("".join(f"wrote {path}\n" for path in measured.files))
+    return writer.render(report)
 
 
 def note(text: str) -> None:

@@ -44,12 +44,13 @@ def to_html(comparison: Comparison) -> str:
     page = environment("toolchain.compare").get_template("compare.html.j2")
     sections = [_section(pair) for pair in comparison.pairs]
     title = sections[0].title if len(sections) == 1 else f"{len(sections)} pairs of models"
-    return page.render(
+    rendered: str = page.render(
         title=title,
         sections=sections,
         columns=words.COLUMNS,
         alone=[text.clean(name) for name in comparison.alone],
     )
+    return rendered
 
 
 def _section(pair: Pair) -> _Section:

@@ -170,7 +170,7 @@ def _memory(a: Side, b: Side) -> Verdict:
         return Verdict("peak memory", Unit.BYTES, Outcome.UNKNOWN, why=why)
     one, other = float(np.median(ours)), float(np.median(theirs))
     half = max(MEMORY_BYTES, MEMORY_SHARE * max(one, other))
-    why = f"VmHWM; one model's own differs by up to 2 MiB or {MEMORY_SHARE:.0%} from run to run"
+    why = "VmHWM; one model's own differs by up to 2 MiB or 2 % from run to run"
     if min(ours.size, theirs.size) >= spans.ENOUGH_RUNS:
         half = max(half, _welch(ours, theirs))
         why = f"VmHWM of {ours.size} and {theirs.size} runs; less than 2 MiB or 2 % is not told"

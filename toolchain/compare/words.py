@@ -87,8 +87,8 @@ def headline(pair: Pair) -> str:
         unknown = [v.figure for v in pair.verdicts if v.outcome in (Outcome.UNKNOWN, Outcome.ERROR)]
         rest = f"; {text.listed(unknown)} cannot be compared" if unknown else ""
         return f"No difference that is more than noise{rest}."
-    differing = text.listed([f"{v.figure} ({against(v)})" for v in found])
-    return f"Different in {differing}."
+    differing = "; ".join([f"{v.figure}, {against(v)}" for v in found])
+    return f"Different: {differing}."
 
 
 def title(pair: Pair) -> str:

@@ -29,7 +29,7 @@ class HtmlWriter:
     def render(self, report: Report) -> str:
         """The whole page."""
         page = environment("toolchain.report").get_template("report.html.j2")
-        return page.render(
+        rendered: str = page.render(
             report=report,
             title=_title(report),
             command=shlex.join(report.command),
@@ -37,6 +37,7 @@ class HtmlWriter:
             tags={doubt: _tags(doubt, report) for doubt in report.doubts},
             pictures={e.image_id: _data_uri(e) for e in report.examples},
         )
+        return rendered
 
 
 def environment(*packages: str) -> Any:
