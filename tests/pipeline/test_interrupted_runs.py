@@ -26,7 +26,12 @@ def model() -> Path:
 
 
 def started(out: Path, model: Path, runs: int) -> subprocess.Popen[str]:
-    command = ["bench", str(model), "--runs", str(runs), "--out", str(out), "--threads", "1"]
+    return halfbyte(
+        "bench", str(model), "--runs", str(runs), "--out", str(out), "--threads", "1"
+    )
+
+
+def halfbyte(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "toolchain.cli", *command],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -92,3 +97,33 @@ def test_interrupting_keeps_what_was_measured_and_the_same_command_goes_on(
     kept = started(out, model, runs=5)
     kept.communicate(timeout=120)
     assert len(list((out / "records").glob("*.jsonl"))) == attempts  # whole: not measured again
+
+
+@pytest.mark.parametrize("way", ["the same command", "runs attach"])
+def test_a_host_that_is_killed_finds_its_run_on_the_board_again(
+    tmp_path: Path, model: Path, way: str
+) -> None:
+    out = tmp_path / "run"
+    process = started(out, model, runs=1500)
+    wait_for(out, lambda found: timed(found) >= 20)
+    process.kill()
+    process.communicate()
+    here = len(records(out))
+    with next((out / "records").glob("*.jsonl")).open("a") as stream:
+        stream.write('{"seq":12')  # as a power cut of the host leaves it
+    again = (
+        started(out, model, runs=1500)
+        if way == "the same command"
+        else halfbyte("runs", "attach", str(out), "--json")
+    )
+    told, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    seen = records(out)
+    assert [record["seq"] for record in seen] == list(range(len(seen)))
+    assert [r["index"] for r in seen if r["record"] == "timed"] == list(range(1500))
+    assert len({record["pid"] for record in seen if record["record"] == "hello"}) == 1
+    assert len(list((out / "records").glob("*.jsonl"))) == 1
+    assert report(out)["partial"] is False
+    if way == "runs attach":
+        [attached] = json.loads(told)
+        assert attached["records"] == len(seen) - here > 0

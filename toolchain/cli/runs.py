@@ -10,19 +10,24 @@ from typing import Any
 import click
 
 from toolchain.cli import console
+from toolchain.cli.attach import attach
 from toolchain.cli.options import json_option
 from toolchain.cli.paths import existing_folder
 
 
 @click.group()
 def runs() -> None:
-    """List, show and delete run folders: what was measured, where and when.
+    """List, show, delete and go on with run folders: what was measured, where and when.
 
     \b
     Examples:
       halfbyte runs list
       halfbyte runs show runs/best
+      halfbyte runs attach runs/best
     """
+
+
+runs.add_command(attach)
 
 
 @runs.command(name="list")
