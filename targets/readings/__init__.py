@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from targets.readings.ina3221 import RAILS
 from targets.readings.jetson_clocks import CLOCKS
+from targets.readings.machine import MACHINE
 from targets.readings.nv_tegra_release import RELEASE
 from targets.readings.nvpmodel import POWER_MODE
 from targets.readings.reading import Reading
@@ -20,7 +21,7 @@ READINGS: Final[dict[str, Reading[Any]]] = {
     reading.name: reading
     for reading in (
         THROTTLED, TEMPERATURE, CLOCK, VOLTS, PMIC, TEGRASTATS, POWER_MODE, CLOCKS, RELEASE,
-        CPUFREQ, THERMAL, RAILS,
+        CPUFREQ, THERMAL, RAILS, MACHINE,
     )
 }  # fmt: skip
 """By name."""

@@ -23,7 +23,7 @@ def dump(*patterns: str) -> tuple[str, ...]:
     """
     script = (
         f"for f in {' '.join(patterns)}; do "
-        '[ -f "$f" ] || continue; printf "==> %s <==\\n" "$f"; cat "$f" 2>/dev/null; echo; done'
+        '[ -f "$f" ] || continue; echo "==> $f <=="; cat "$f" 2>/dev/null; echo; done'
     )
     return "sh", "-c", script
 

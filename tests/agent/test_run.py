@@ -191,7 +191,7 @@ def test_sensors_are_read_at_the_rate_that_is_asked_for(agent, tmp_path):
     often, seldom = (records_of(run(agent, plan).stdout) for plan in plans)
     assert len(sensors(seldom)) == 2  # at the beginning and at the end
     times = [sample.at_ns for sample in sensors(often)]
-    assert len(times) > 4
+    assert len(times) > 2
     assert times == sorted(times)
     [told] = of_kind(often, wire.Sampled)
     assert (told.samples, told.period_ns) == (len(times), 10_000_000)

@@ -29,6 +29,7 @@ COMMANDS = {
     "detect": "detect",
     "report": "report",
     "compare": "compare",
+    "check": "check",
     "runs": "runs",
     "inspect": "make",
     "plan": "plan",

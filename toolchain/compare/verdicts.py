@@ -106,7 +106,7 @@ def judge(a: Side, b: Side) -> Pair:
         a,
         b,
         reasons(a, b),
-        (_ap(accuracy), _latency(a, b), _end_to_end(a, b), _memory(a, b), _file(a, b)),
+        (_ap(accuracy), latency_verdict(a, b), _end_to_end(a, b), _memory(a, b), _file(a, b)),
         accuracy.agreement,
     )
 
@@ -136,7 +136,8 @@ def _ap(found: Accuracies) -> Verdict:
     return dataclasses.replace(verdict, outcome=Outcome.SAME if within else Outcome.DIFFERENT)
 
 
-def _latency(a: Side, b: Side) -> Verdict:
+def latency_verdict(a: Side, b: Side) -> Verdict:
+    """On the model alone: the ratio of medians."""
     ours, theirs = ([_timed(run) for run in side.runs] for side in (a, b))
     span = spans.span([t for t in ours if t.times.size], [t for t in theirs if t.times.size])
     return _of_span("latency", span, _median_ms(ours), _median_ms(theirs))
