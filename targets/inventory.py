@@ -15,6 +15,9 @@
     threads = 4
     root = "~/.halfbyte"          # where our files go on the board
 
+    [groups]
+    shelf = ["garage-pi", "jetson"]    # `--target shelf`: both, side by side
+
 The file says where boards are and nothing else: no value of it is ever run as a command here.
 """
 
@@ -22,8 +25,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from targets.addresses import can_be_host, parse_address
@@ -31,17 +34,21 @@ from targets.errors import InventoryError, UnknownTarget
 from targets.files import write_whole
 from targets.places import config_dir
 from targets.target import LOOPBACK, Target
-from targets.targets_toml import parse, with_added, with_removed
+from targets.targets_toml import parse, parse_groups, with_added, with_removed
 
 __all__ = ["LOOPBACK", "Inventory", "Target", "add", "inventory_path", "load", "remove"]
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """Targets by name, loopback always among them; the file they came from, None without one."""
+    """Targets by name, loopback always among them; the file they came from, None without one.
+
+    groups: names of targets by the name of their group.
+    """
 
     targets: Mapping[str, Target]
     path: Path | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Target]:
         return iter(self.targets.values())
@@ -62,6 +69,11 @@ class Inventory:
         if can_be_host(name) and _ssh_knows(name):
             return Target(name, name)
         raise unknown(name, self.targets)
+
+    def of(self, names: Iterable[str]) -> list[Target]:
+        """The targets called so or in groups called so, each once.  Raises UnknownTarget."""
+        each = (member for name in names for member in self.groups.get(name, (name,)))
+        return [self[name] for name in dict.fromkeys(each)]
 
 
 def unknown(name: str, known: Mapping[str, Target]) -> UnknownTarget:
@@ -95,7 +107,8 @@ def load(path: Path | None = None) -> Inventory:
         if asked:
             raise InventoryError(f"There is no file {path}.", hint="Check the path.")
         return Inventory(targets)
-    return Inventory(targets | parse(_text(path), path), path)
+    text = _text(path)
+    return Inventory(targets | parse(text, path), path, parse_groups(text, path))
 
 
 def add(target: Target, path: Path | None = None) -> Path:

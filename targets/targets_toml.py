@@ -23,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HEADER = re.compile(
     r"""\s*\[\s*targets\s*\.\s*(?:"([^"]*)"|'([^']*)'|([^\s\]]+))\s*\]\s*(?:#.*)?"""
 )
+_GROUP = 'For example, below [groups]: shelf = ["garage-pi", "jetson"].'
 _EXAMPLE = 'For example: [targets.garage-pi] and below it host = "192.168.1.40".'
 
 
@@ -32,7 +33,7 @@ def parse(text: str, path: Path) -> dict[str, Target]:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InventoryError(f"{path} is no TOML: {error}.", hint="Correct that line.") from None
-    _only(raw, ("schema", "version", "targets"), path, "at the top")
+    _only(raw, ("schema", "version", "targets", "groups"), path, "at the top")
     if raw.get("schema") != SCHEMA or raw.get("version") != VERSION:
         raise InventoryError(
             f'{path} does not say schema = "{SCHEMA}" and version = {VERSION}.',
@@ -42,6 +43,33 @@ def parse(text: str, path: Path) -> dict[str, Target]:
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
         raise InventoryError(f"{path}: `targets` holds one table a target.", hint=_EXAMPLE)
     return {name: _target(name, table, path) for name, table in tables.items()}
+
+
+def parse_groups(text: str, path: Path) -> dict[str, tuple[str, ...]]:
+    """Names of targets by the group that holds them; `text` was parsed before.
+
+    Raises InventoryError: no list of names, a name that is no target, a group called as one.
+    """
+    known = parse(text, path)
+    raw = tomllib.loads(text).get("groups", {})
+    if not isinstance(raw, dict):
+        raise InventoryError(f"{path}: `groups` is no table.", hint=_GROUP)
+    for name, members in raw.items():
+        _check_name(name, path)
+        if not isinstance(members, list) or not members:
+            raise InventoryError(f"{path}: group {name} holds no list of targets.", hint=_GROUP)
+        for member in members:
+            if member != LOOPBACK and member not in known:
+                near = difflib.get_close_matches(str(member), known, n=1)
+                meant = f"Did you mean {near[0]}?" if near else f"Targets: {', '.join(known)}."
+                raise InventoryError(
+                    f"{path}: group {name} names {member!r}, which is no target there.", hint=meant
+                )
+        if name in known:
+            raise InventoryError(
+                f"{path}: {name} is a group and a target.", hint="Rename one of them."
+            )
+    return {name: tuple(dict.fromkeys(members)) for name, members in raw.items()}
 
 
 def with_added(text: str, target: Target, path: Path) -> str:
@@ -64,6 +92,11 @@ def with_removed(text: str, name: str, path: Path) -> str:
     # Blank lines and comments just above the next table belong to that one.
     while end < len(lines) and lines[end - 1].lstrip()[:1] in ("", "#") and end - 1 > start:
         end -= 1
+    held = [group for group, members in parse_groups(text, path).items() if name in members]
+    if held:
+        raise InventoryError(
+            f"{name} is in group {held[0]} of {path}.", hint="Take it out of the group first."
+        )
     remaining = {other: target for other, target in known.items() if other != name}
     return _proven("".join(lines[:start] + lines[end:]), remaining, path)
 

@@ -26,9 +26,7 @@ def model() -> Path:
 
 
 def started(out: Path, model: Path, runs: int) -> subprocess.Popen[str]:
-    return halfbyte(
-        "bench", str(model), "--runs", str(runs), "--out", str(out), "--threads", "1"
-    )
+    return halfbyte("bench", str(model), "--runs", str(runs), "--out", str(out), "--threads", "1")
 
 
 def halfbyte(*command: str) -> subprocess.Popen[str]:

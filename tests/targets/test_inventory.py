@@ -223,3 +223,42 @@ def test_an_address_is_read_as_people_type_it(text: str, address: Address | None
 def test_an_address_that_could_do_harm_is_refused(text: str) -> None:
     with pytest.raises(InventoryError):
         parse_address(text)
+
+
+GROUPS = """
+[groups]
+shelf = ["garage-pi", "shed"]
+all = ["shed", "loopback"]
+"""
+
+
+def test_a_group_stands_for_its_targets_each_once(file: Path) -> None:
+    file.write_text(HEAD + GARAGE + SHED + GROUPS)
+    known = inventory.load(file)
+    assert [target.name for target in known.of(["shelf"])] == ["garage-pi", "shed"]
+    names = [target.name for target in known.of(["all", "shelf", "pi@10.0.0.7"])]
+    assert names == ["shed", "loopback", "garage-pi", "pi@10.0.0.7"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "complaint", "hint"),
+    [
+        ('shelf = ["garage-po"]', "'garage-po'", "garage-pi"),
+        ('shelf = "garage-pi"', "no list", "shelf ="),
+        ("shelf = []", "no list", "shelf ="),
+        ('shed = ["garage-pi"]', "a group and a target", "Rename"),
+    ],
+)
+def test_a_wrong_group_is_told_with_the_remedy(
+    file: Path, groups: str, complaint: str, hint: str
+) -> None:
+    file.write_text(f"{HEAD}{GARAGE}{SHED}\n[groups]\n{groups}\n")
+    with pytest.raises(InventoryError, match=complaint) as caught:
+        inventory.load(file)
+    assert hint in caught.value.hint
+
+
+def test_a_target_that_a_group_names_is_not_removed(file: Path) -> None:
+    file.write_text(HEAD + GARAGE + SHED + GROUPS)
+    with pytest.raises(InventoryError, match="in group shelf"):
+        inventory.remove("garage-pi", file)

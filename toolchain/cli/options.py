@@ -143,7 +143,8 @@ targets_option = click.option(
     default="loopback",
     show_default=True,
     callback=lambda _ctx, _param, value: tuple(name.strip() for name in value.split(",")),
-    help="Names from targets.toml, user@host, or loopback; several with commas, side by side.",
+    help="Targets or groups of targets.toml, user@host, or loopback; several with commas, "
+    "side by side.",
 )
 
 
@@ -203,5 +204,4 @@ def targets_of(names: Sequence[str]) -> list[Target]:
     """Targets by name.  Raises UnknownTarget with the nearest names."""
     from targets import inventory
 
-    known = inventory.load()
-    return [known[name] for name in names]
+    return inventory.load().of(names)
