@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -431,3 +432,54 @@ def test_lack_of_room_for_the_files_is_named_before_they_are_sent(
     assert records == []
     assert isinstance(error, NoSpace)
     assert str(place) in error.message
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size_kib: int) -> Iterator[Path]:
+    """A disk of its own for our folder on the board."""
+    conditions.needs_root_and("mount", "--version")
+    place.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "none", str(place)]
+    if subprocess.run(mounted, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def moved(board: BoardPython, root: Path) -> BoardPython:
+    """The same environment, seen from another folder of ours."""
+    (root / "objects").mkdir(parents=True)
+    (root / "envs").symlink_to(f"{board.store.root}/envs")
+    return dataclasses.replace(board, store=dataclasses.replace(board.store, root=str(root)))
+
+
+def test_a_disk_that_fills_in_the_run_costs_no_record(
+    tmp_path: Path, noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    longer = dataclasses.replace(
+        small, settings=dataclasses.replace(small.settings, timed_runs=2000)
+    )
+    with small_disk(tmp_path / "disk", 6 * 1024) as disk, link(noisy) as connection:
+        there = moved(board, disk / "ours")
+        seen = []
+        for envelope in run(connection, there, longer, deadline=after()):
+            seen.append(envelope)
+            if len(seen) == 20:
+                with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb") as out:
+                    while True:
+                        out.write(bytes(4096))
+        assert [timed.index for timed in of(seen, Timed)] == list(range(2000))
+        assert isinstance(seen[-1].record, Finished)
+
+
+def test_a_disk_without_room_for_what_a_run_tells_is_named_before_it_runs(
+    tmp_path: Path, noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    with small_disk(tmp_path / "disk", 1536) as disk, link(noisy) as connection:
+        there = moved(board, disk / "ours")
+        records, error = collect(run(connection, there, small, deadline=after()))
+    assert records == []
+    assert isinstance(error, NoSpace)
+    assert "no room to start a run" in error.message
