@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from targets.deadline import Deadline
 from targets.errors import (
@@ -54,12 +55,16 @@ echo "user $(id -un)"
 
 @dataclass(frozen=True)
 class Check:
-    """ok None: not good, yet nothing that stops the main job."""
+    """ok None: not good, yet nothing that stops the main job.
+
+    facts: the same for programs, where there is more of it than a line holds.
+    """
 
     name: str
     ok: bool | None
     detail: str
     hint: str = ""
+    facts: Mapping[str, Any] | None = None
 
 
 def check(
@@ -93,6 +98,7 @@ def _checks(connection: Connection) -> Iterator[Check]:
     said = _said(connection)
     yield _noise(connection)
     yield _shell(said)
+    yield from _board(connection)
     yield from _python(connection)
     yield _memory(said)
     yield _clock(said)
@@ -120,6 +126,22 @@ def _noise(connection: Connection) -> Check:
 def _shell(said: dict[str, str]) -> Check:
     detail = ", ".join(filter(None, (said.get("kernel"), said.get("model"), said.get("shell"))))
     return Check("system", ok=True, detail=detail or "it does not say")
+
+
+def _board(connection: Connection) -> Iterator[Check]:
+    """Which board it is: by its files alone, since it may have no Python."""
+    from targets.boards.look import as_facts, in_words, look, of_tools
+
+    try:
+        board = look(connection, deadline=Deadline.after(STEP_S))
+        facts: Mapping[str, Any] | None = as_facts(board)
+        for said in (*in_words(board), *of_tools(connection, board)):
+            yield Check(said.name, said.good, said.detail, said.hint, facts)
+            facts = None  # once, with the first
+    except LinkLost:
+        raise
+    except HalfbyteError as error:
+        yield Check("board", None, error.message, error.hint)
 
 
 def _python(connection: Connection) -> Iterator[Check]:

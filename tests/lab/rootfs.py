@@ -27,7 +27,11 @@ _BASE = (
 )
 # fmt: on
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
-TRIPLE = {"arm64": "aarch64-linux-gnu", "armhf": "arm-linux-gnueabihf"}
+TRIPLE = {
+    "amd64": "x86_64-linux-gnu",
+    "arm64": "aarch64-linux-gnu",
+    "armhf": "arm-linux-gnueabihf",
+}
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def openssh(
         lines.append(f'ForceCommand exec {shell} -c "$SSH_ORIGINAL_COMMAND"')
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     command = [program, "-D", "-e", "-f", str(folder / "sshd_config")]
-    with _running(command, port, folder / "log"):
+    with running(command, port, folder / "log"):
         yield _target("openssh", folder, port, host_key)
 
 
@@ -107,7 +107,7 @@ def dropbear(folder: Path) -> Iterator[Target]:
     script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
     command = [unshare, "-m", "sh", "-c", script, "sh", str(home), str(passwd_home)]
     server = [program, "-F", "-E", "-s", "-r", str(host), "-p", f"127.0.0.1:{port}"]
-    with _running([*command, *server, "-P", str(folder / "pid")], port, folder / "log"):
+    with running([*command, *server, "-P", str(folder / "pid")], port, folder / "log"):
         yield _target("dropbear", folder, port, host_key)
 
 
@@ -140,7 +140,8 @@ def _target(name: str, folder: Path, port: int, host_key: PublicKey) -> Target:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
+def running(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """A server in the foreground, until the block ends; it answers on `port` when it begins."""
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
