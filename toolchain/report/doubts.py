@@ -92,6 +92,13 @@ def _incomplete(run: Run, figures: RunFigures) -> Iterator[Doubt]:
             f"{len(run.of(wire.Timed))} of {figures.settings.timed_runs} timed inferences; "
             f"{figures.reason}",
         )
+    restarts = len(run.of(wire.Hello)) - 1
+    if restarts > 0:
+        yield Doubt(
+            "restarted",
+            f"The board restarted {_count(restarts, 'time')} in this run, which went on where it "
+            "was: memory and load time are of the last start.",
+        )
     if figures.skipped:
         first = figures.skipped[0]
         yield Doubt(
