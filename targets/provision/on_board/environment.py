@@ -54,7 +54,21 @@ def look(asked: Dict[str, Any]) -> Dict[str, Any]:
         "free_bytes": room.f_bavail * room.f_frsize,
         "free_inodes": room.f_favail if room.f_files else None,
         "mount": mount_of(root),
+        "available_bytes": available_bytes(),
     }
+
+
+def available_bytes() -> Optional[int]:
+    """Memory that programs may still take without anything being killed; None: not told."""
+    found = {}
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                words = line.replace(":", " ").split()
+                found[words[0]] = int(words[1]) * 1024
+        return found["MemAvailable"] + found.get("SwapFree", 0)
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 def make(asked: Dict[str, Any]) -> Dict[str, Any]:
@@ -97,6 +111,8 @@ def clean(asked: Dict[str, Any]) -> Dict[str, Any]:
     except OSError:
         with open(os.path.join(root, "lock")) as stream:
             raise Refused("busy", holder=stream.read(4096)) from None
+    if os.path.exists(os.path.join(root, "firmware", "backup.json")):
+        raise Refused("settings-held")
     for ours in asked["ours"] + ["lock"]:
         for folder, _, names in os.walk(os.path.join(root, ours)):
             held += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
