@@ -222,7 +222,9 @@ def test_an_upload_that_stalls_ends(behind_link: tuple[Target, Link], python: bo
         store = dataclasses.replace(store, python=None)
     link.freeze()
     with pytest.raises((DeadlineExceeded, LinkLost)):
-        send(connection, items_of(30_000_000), store=store, deadline=soon(), stall_s=1, patience_s=0)
+        send(
+            connection, items_of(30_000_000), store=store, deadline=soon(), stall_s=1, patience_s=0
+        )
 
 
 def test_two_hosts_may_send_the_same_file_at_once(embedded: Target, own_settings: Path) -> None:
