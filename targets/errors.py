@@ -19,6 +19,7 @@
     |  |- NoPython                      5
     |  |- NoRuntime                     5
     |  |- NoSpace                       5
+    |  |- NoMemory                      5
     |  |- CorruptUpload                 5
     |  |- AgentMismatch                 5
     |  |- NotRestored                   5
@@ -122,6 +123,10 @@ class NoRuntime(BoardError):
 
 class NoSpace(BoardError):
     """Not enough room on the board."""
+
+
+class NoMemory(BoardError):
+    """Not enough memory on the board."""
 
 
 class CorruptUpload(BoardError):

@@ -48,7 +48,10 @@ class Item:
         if isinstance(self.source, bytes):
             stream: IO[bytes] = io.BytesIO(self.source)
         else:
-            stream = self.source.open("rb")
+            try:
+                stream = self.source.open("rb")
+            except OSError as error:
+                raise changed(self.label) from error
         with stream:
             for start, end in spans:
                 stream.seek(start)

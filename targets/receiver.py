@@ -3,8 +3,8 @@
 Standard input: one line of JSON, [[sha256, bytes], ...]; after our answer any number of
     "table SHA COUNT" and COUNT entries: pieces of a file that is to come; we answer with a line
         "here SHA 0110...", a 1 for each that lies here in another file: it is copied, not sent
-    "keep SHA COUNT" and COUNT entries: the same without a question; all pieces are sent
     "SHA BYTES OFFSET" and then what of the file lies beyond OFFSET, but for pieces that lie here
+    "keep SHA COUNT" and COUNT entries: pieces of a file that came, where "table" did not tell
     "forget SHA": the next time all of it is sent
     "settle": give all that is whole its name
 An entry is 6 bytes of the piece's SHA-256 and 2 of its size.  Standard output, one line each: the
@@ -165,12 +165,16 @@ class Receiver:
                 self.receive(stream, word, int(rest[0]), int(rest[1]))
 
     def take_table(self, stream: Input, sha: str, count: int, *, look_up: bool) -> None:
-        """The pieces of a file that is to come."""
+        """The pieces of a file."""
         if count > MOST_PIECES:
             raise OSError(f"{count} pieces are too many")
-        pieces = self.pieces[sha] = Pieces(stream.exactly(count * ENTRY.size))
+        pieces = Pieces(stream.exactly(count * ENTRY.size))
         if look_up:
             say(f"here {sha} {pieces.look_up(self.folder)}")
+        if (self.folder / sha).exists():
+            pieces.write(self.folder / f"{sha}.pieces")
+        else:
+            self.pieces[sha] = pieces
 
     def receive(self, stream: Input, sha: str, size: int, offset: int) -> None:
         """One file."""
@@ -218,7 +222,7 @@ class Receiver:
         for part in self.waiting:
             pieces = self.pieces.pop(part.whole.name, None)
             if pieces is not None:
-                pieces.write(part.whole.with_name(part.whole.name + ".pieces"))
+                pieces.write(self.folder / f"{part.whole.name}.pieces")
             say(f"done {part.whole.name}")
         self.waiting = []
 

@@ -43,6 +43,12 @@ case "$1" in
   "~/"*) root=$HOME/${1#"~/"} ;;
   *) root=$HOME/$1 ;;
 esac
+if [ "$root" -ef "$HOME" ]; then
+  echo "the home folder itself cannot be it: name a folder in it" >&2; exit 1
+fi
+if [ -d "$root" ] && ! [ -d "$root/objects" ] && [ -n "$(ls -A "$root")" ]; then
+  echo "$root holds other files, and none of ours" >&2; exit 1
+fi
 mkdir -p "$root/objects" || exit 1
 [ -O "$root" ] || { echo "$root belongs to somebody else" >&2; exit 1; }
 chmod 700 "$root" "$root/objects" && cd "$root" && pwd -P || exit 1

@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -47,11 +48,15 @@ def open_board(
     assert store.python is not None
     program = _program()
     command = [store.python, "-I", "-S", "-c", _BOOT, str(len(program)), store.objects, token]
-    with connection.start(command, deadline=deadline.sooner(stall_s), stdin=True) as process:
-        process.write(program, deadline=deadline.sooner(stall_s))
-        yield Receiver(connection.name, process, stall_s, deadline)
-        process.close_stdin()
-        process.wait(deadline=deadline.sooner(stall_s))
+    beside = ThreadPoolExecutor(1)
+    try:
+        with connection.start(command, deadline=deadline.sooner(stall_s), stdin=True) as process:
+            process.write(program, deadline=deadline.sooner(stall_s))
+            yield Receiver(connection.name, process, beside, stall_s, deadline)
+            process.close_stdin()
+            process.wait(deadline=deadline.sooner(stall_s))
+    finally:
+        beside.shutdown(wait=False, cancel_futures=True)
 
 
 @cache
@@ -67,12 +72,16 @@ def _program() -> bytes:
 class Receiver:
     """The host's side of `targets/receiver.py`."""
 
-    def __init__(self, name: str, process: Process, stall_s: float, deadline: Deadline) -> None:
+    def __init__(
+        self, name: str, process: Process, beside: Executor, stall_s: float, deadline: Deadline
+    ) -> None:
         self._name = name
         self._process = process
+        self._beside = beside
         self._stall_s = stall_s
         self._deadline = deadline
         self._has_pieces = False
+        self._tables: dict[str, Future[bytes]] = {}
 
     def ask(self, items: Sequence[Item]) -> Stored:
         """What of these is there."""
@@ -88,16 +97,20 @@ class Receiver:
 
     def lacking(self, items: Sequence[Item]) -> Mapping[str, Stretches]:
         """What the board does not find in files that it has; what it finds there, it copies."""
-        tables = {item.sha256: pieces.table(item) for item in items}
-        tables = {sha: entries for sha, entries in tables.items() if entries}
-        word = "table" if self._has_pieces else "keep"
-        for sha, entries in tables.items():
-            self._write(f"{word} {sha} {len(entries) // pieces.ENTRY.size}\n".encode() + entries)
+        self._tables = {item.sha256: self._beside.submit(pieces.table, item) for item in items}
         lacking = {item.sha256: Stretches.whole(item.size_bytes) for item in items}
         if self._has_pieces:
-            for sha, entries in tables.items():
+            tables = {sha: table.result() for sha, table in self._tables.items()}
+            asked = {sha: entries for sha, entries in tables.items() if entries}
+            for sha, entries in asked.items():
+                self._write_table("table", sha, entries)
+            for sha, entries in asked.items():
                 lacking[sha] = pieces.lacking(entries, self._present(sha, entries))
+            self._tables.clear()
         return lacking
+
+    def _write_table(self, word: str, sha: str, entries: bytes) -> None:
+        self._write(f"{word} {sha} {len(entries) // pieces.ENTRY.size}\n".encode() + entries)
 
     def _present(self, sha: str, entries: bytes) -> list[bool]:
         line = self._line().decode("ascii", "replace")
@@ -124,6 +137,9 @@ class Receiver:
                 self._write(data)
                 while b"\n" in (ready := self._process.read_ready()):
                     self._take(answers, ready)
+            # Made while the file was sent, as nobody waits for it.
+            if (table := self._tables.pop(sha, None)) and (entries := table.result()):
+                self._write_table("keep", sha, entries)
         self._write(b"settle\n")
         while answers.open:
             self._take(answers, b"")

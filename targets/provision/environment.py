@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.deadline import Deadline
-from targets.errors import CommandFailed, CorruptUpload, NoPython, NoSpace
+from targets.errors import CommandFailed, CorruptUpload, NoMemory, NoPython, NoSpace
 from targets.progress import SILENT, Progress
 from targets.provision import interpreter as interpreters
 from targets.provision import on_board
@@ -33,7 +33,16 @@ log = logging.getLogger(__name__)
 QUESTION_S = 60.0
 _SPARE_BYTES = 16 * 1024 * 1024
 # What is ours below the root, for `clean`.
-OURS = ("envs", "objects", "runs", "tmp")
+OURS = ("envs", "objects", "runs", "tmp", "firmware")
+# What unpacking takes, and then the import of all three packages: 45 MB at its height.
+_MEMORY_BYTES = 64 * 1024 * 1024
+_CLEAN = """
+root=$1
+cd "$root" || exit 1
+shift
+held=$(du -sk . 2>/dev/null) && echo "${held%%[!0-9]*}"
+rm -rf -- "$@" && cd / && { rmdir -- "$root" 2>/dev/null || true; }
+"""
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,8 @@ def provision(
     """The board's environment, made if it is not there.
 
     wheelhouse: a folder with the wheels, for a host without a network.
-    Raises NoPython, NoRuntime, NoSpace (before anything is sent), CorruptUpload, FetchError,
-    LinkLost, DeadlineExceeded, CommandFailed.
+    Raises NoPython, NoRuntime, NoSpace and NoMemory (before anything is sent), CorruptUpload,
+    FetchError, LinkLost, DeadlineExceeded, CommandFailed.
     """
     board, seen = look(connection, deadline=deadline)
     if board.versions:
@@ -95,13 +104,15 @@ def provision(
     log.info("%s: %s, %s", connection.name, board.interpreter.named, board.runtime.named)
     wanted = parcels(board.runtime.wheels, wheelhouse=wheelhouse, progress=progress)
     _check_room(connection.name, wanted, seen)
+    _check_memory(connection.name, seen)
     return _make(connection, board, wanted, deadline, progress)
 
 
 def look(connection: Connection, *, deadline: Deadline) -> tuple[BoardPython, dict[str, Any]]:
     """What would be made, with `versions` if it is there and whole; and the room there.
 
-    The room: "free_bytes" and "free_inodes" (or None) of the file system "mount".
+    The room: "free_bytes" and "free_inodes" (or None) of the file system "mount", and the memory
+    that is free, "available_bytes" (or None).
     Raises NoPython, NoRuntime, NoSpace, LinkLost, DeadlineExceeded, CommandFailed.
     """
     interpreter, runtime = _chosen(connection, deadline)
@@ -131,14 +142,14 @@ def ask(connection: Connection, *, deadline: Deadline) -> Answers:
 def clean(connection: Connection, *, deadline: Deadline) -> int:
     """Remove all that is ours on the board; the bytes that it held.
 
-    Raises NoPython, BoardBusy while a run is on, LinkLost, DeadlineExceeded, CommandFailed.
+    Raises BoardBusy while a run is on or settings of ours are in force, LinkLost,
+    DeadlineExceeded, CommandFailed.
     """
     store = open_store(connection, deadline=deadline)
-    if store.python is None:
-        raise NoPython(
-            f"{connection.name} has no Python to clean up with.",
-            hint=f"Remove {store.root} there by hand.",
-        )
+    if store.python is None:  # then nothing of ours can be running there
+        words = (store.root, *OURS, "lock")
+        done = connection.run(_CLEAN, *words, deadline=deadline, check=True)
+        return int(done.stdout.strip() or 0) * 1024
     request = {"do": "clean", "root": store.root, "ours": list(OURS)}
     return int(_tell(connection, store.python, request, deadline)["removed_bytes"])
 
@@ -233,6 +244,16 @@ def _check_room(name: str, wanted: Sequence[Parcel], seen: Mapping[str, Any]) ->
             f"{name} has too few inodes on {mount} for the runtime: {files} are needed, "
             f"{inodes} are free. Nothing was sent.",
             hint=hint,
+        )
+
+
+def _check_memory(name: str, seen: Mapping[str, Any]) -> None:
+    available = seen.get("available_bytes")
+    if available is not None and available < _MEMORY_BYTES:
+        raise NoMemory(
+            f"{name} has too little memory to start the runtime: {_MEMORY_BYTES:,} bytes are "
+            f"needed, {available:,} are free. Nothing was sent.",
+            hint="End other programs there, or add swap space.",
         )
 
 

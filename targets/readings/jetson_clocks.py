@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from targets.readings.reading import LONGEST, Reading, plain, whole
+from targets.readings.reading import LONGEST, Reading, complaint, whole
 
 NEEDS_ROOT: Final = "not permitted: jetson_clocks wants root"
 
@@ -109,7 +109,7 @@ def _list(text: str | None) -> str | None:
 def _why(text: str) -> str:
     if "root" in text:
         return NEEDS_ROOT
-    return f"not understood: {plain(text)}" if text.strip() else "it says nothing"
+    return complaint(text)
 
 
 CLOCKS: Final = Reading("jetson-clocks", ("jetson_clocks", "--show"), parse_clocks, root=True)

@@ -27,13 +27,13 @@ _FILES = (
     "/usr/lib/os-release",
     "/proc/cpuinfo",
     "/proc/meminfo",
-    "/proc/sys/kernel/osrelease",
     *CPUFREQ_FILES,
     *(f"/sys/block/*/{name}" for name in ("size", "device/model", "device/name")),
 )
 # What is asked of programs comes in the same form as files do.
 _ASKED = {
     "/asked/machine": "uname -m",
+    "/asked/kernel": "uname -r",
     "/asked/bits": "getconf LONG_BIT",
     "/asked/page": "getconf PAGE_SIZE",
     "/asked/libc": "getconf GNU_LIBC_VERSION",
@@ -74,7 +74,7 @@ def parse_machine(text: str) -> Facts:
         mem_total_bytes=_kib(memory.get("MemTotal")),
         mem_available_bytes=_kib(memory.get("MemAvailable")),
         swap_total_bytes=_kib(memory.get("SwapTotal")),
-        kernel=_first(told, "/proc/sys/kernel/osrelease"),
+        kernel=_first(told, "/asked/kernel"),
         os_name=_os_name(told),
         userland_bits=whole(told.get("/asked/bits")),
         page_size_bytes=whole(told.get("/asked/page")),

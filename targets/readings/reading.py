@@ -46,3 +46,10 @@ def decimal(text: str | None) -> float | None:
 def plain(value: Any) -> str:
     """A short text for a message: one line, 120 characters."""
     return " ".join(str(value).split())[:120]
+
+
+def complaint(text: str) -> str:
+    """Why an output tells nothing, for a tool that has no better explanation."""
+    if "not found" in text or "No such file" in text:
+        return "the tool is not installed"
+    return f"not understood: {plain(text)}" if text.strip() else "it says nothing"

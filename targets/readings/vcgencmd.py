@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from targets.readings.reading import LONGEST, Reading, decimal, plain
+from targets.readings.reading import LONGEST, Reading, complaint, decimal
 
 FLAGS: Final = {
     0: "under-voltage",
@@ -131,7 +131,7 @@ def _why(text: str) -> str:
             return NO_ACCESS
     if "not registered" in text:
         return NOT_REGISTERED
-    return f"not understood: {plain(text)}" if text.strip() else "it says nothing"
+    return complaint(text)
 
 
 THROTTLED: Final = Reading("throttled", ("vcgencmd", "get_throttled"), parse_throttled)

@@ -67,7 +67,7 @@ class Timed:
 
 def span(a: Sequence[Timed], b: Sequence[Timed]) -> Span | None:
     """From runs of A and runs of B; None with fewer than FEWEST_TIMES times on a side."""
-    if any(np.min(run.times, initial=1) <= 0 for run in (*a, *b)):
+    if not a or not b or any(np.min(run.times, initial=1) <= 0 for run in (*a, *b)):
         return None  # a clock that stood still
     a, b = (sorted(side, key=lambda run: run.began) for side in (a, b))
     if min(len(a), len(b)) >= ENOUGH_RUNS:

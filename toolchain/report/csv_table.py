@@ -22,10 +22,13 @@ _COLUMNS = {
     ),
     "speed": ("fps_model", "fps_end_to_end", "threads", "imgsz", "inference_ms"),
     "memory": ("load_rss_bytes", "peak_rss_bytes", "peak_pss_bytes", "load_ms", "expand_ms"),
+    "telemetry": ("hottest_c", "clock_mhz", "cpu_load", "power", "throttling", "sampler_share"),
 }  # fmt: skip
 _PARTS = {
     "ap_lost_ci95": ("low", "high"),
     "imgsz": ("height", "width"),
+    "clock_mhz": ("low", "high"),
+    "power": ("mean_w", "energy_j"),
     "inference_ms": ("p50", "p90", "p95", "p99", "samples"),
 }
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that begins so
@@ -39,7 +42,7 @@ class CsvWriter:
     def render(self, report: Report) -> str:
         """A header, then the runs."""
         stream = io.StringIO()
-        rows = [_row(run) for run in as_json(report)["runs"]]
+        rows = [_row({**run, "telemetry": _telemetry(run)}) for run in as_json(report)["runs"]]
         writer = csv.DictWriter(stream, fieldnames=_header(), lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -53,6 +56,25 @@ def _header() -> list[str]:
             parts = _PARTS.get(column)
             names += [f"{block}_{column}_{p}" for p in parts] if parts else [f"{block}_{column}"]
     return names
+
+
+def _telemetry(run: dict[str, Any]) -> dict[str, Any]:
+    """Series as single figures: the highest, the range, the mean."""
+    told = run["telemetry"] or {}
+    series = told.get("series", [])
+    clocks = [s for s in series if s["quantity"] == "clock" and s["name"] != "GPU"]
+    flags = told.get("throttling")
+    return {
+        "hottest_c": run["target"]["hottest_c"],
+        "clock_mhz": {
+            "low": min((s["low"] for s in clocks if s["low"] is not None), default=None),
+            "high": max((s["high"] for s in clocks if s["high"] is not None), default=None),
+        },
+        "cpu_load": next((s["mean"] for s in series if s["name"] == "all cores"), None),
+        "power": told.get("power"),
+        "throttling": None if flags is None else ", ".join(flags) or "none",
+        "sampler_share": told.get("sampler_share"),
+    }
 
 
 def _row(run: dict[str, Any]) -> dict[str, Any]:

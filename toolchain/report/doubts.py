@@ -8,8 +8,9 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from targets.agent import wire
-from toolchain.report.figures import DatasetFigures, Doubt, RunFigures
-from toolchain.report.text import between
+from toolchain.report.figures import DatasetFigures, Doubt, RunFigures, Watched
+from toolchain.report.text import between, clean
+from toolchain.report.watched import clock_drops
 from toolchain.runs import Recorded, Run
 
 FEW_IMAGES = 100
@@ -17,6 +18,7 @@ FEW_TIMED = 30
 SPREAD = 1.2  # p90 / p50
 HOT_C = 80.0  # where a Raspberry Pi begins to lower its clock
 SLOWED = 0.9  # of the highest clock
+SAMPLING = 0.01  # of one core
 BUSY = 1.0  # of load average above the threads of the run itself
 
 
@@ -182,10 +184,13 @@ def _of_timing(figures: RunFigures) -> Iterator[Doubt]:
 
 
 def _of_board(run: Run, figures: RunFigures) -> Iterator[Doubt]:
-    samples = run.of(wire.Sample)
+    watched = figures.watched
+    samples = [sample for sample in run.of(wire.Sample) if sample.cpu_khz]
     hottest = figures.target.hottest_c
-    if hottest is not None and hottest >= HOT_C:
+    if hottest is not None and hottest >= ((watched and watched.slows_c) or HOT_C):
         yield Doubt("hot", f"It reached {hottest:.0f} °C, where boards slow down: cool it.")
+    if watched is not None:
+        yield from _of_sensors(watched)
     facts = run.last(wire.Facts) or wire.Facts()
     slowed = _slowed(samples, facts)
     if slowed > len(samples) / 4:  # one reading before the work began proves nothing
@@ -201,7 +206,7 @@ def _of_board(run: Run, figures: RunFigures) -> Iterator[Doubt]:
             f"CPU governor {', '.join(other)}, not performance: clocks move while timing.",
             "note",
         )
-    loads = [sample.load_1min for sample in samples if sample.load_1min is not None]
+    loads = [s.load_1min for s in run.of(wire.Sample) if s.load_1min is not None]
     if loads and statistics.median(loads) > figures.speed.threads + BUSY:
         yield Doubt(
             "busy",
@@ -213,6 +218,42 @@ def _of_board(run: Run, figures: RunFigures) -> Iterator[Doubt]:
             "swapped",
             f"{figures.memory.swap_bytes / 2**20:.0f} MiB of it were swapped out: memory reads "
             "low and time high.",
+        )
+
+
+def _of_sensors(watched: Watched) -> Iterator[Doubt]:
+    """Throttling and falling clocks: what was timed is then not what the board can do."""
+    if watched.throttling:
+        yield Doubt(
+            "throttled",
+            f"The board was held back while it ran: {', '.join(watched.throttling)}.",
+        )
+    before = [name for name in watched.throttled_before if name not in watched.throttling]
+    if before:
+        yield Doubt(
+            "throttled-before",
+            f"Before the run, since it started, the board has had: {', '.join(before)}.",
+            "note",
+        )
+    for name, count in watched.held_back.items():
+        yield Doubt(
+            "held-back",
+            f"{clean(name)} held a clock back in {count} of {watched.readings} readings.",
+        )
+    if watched.over_current:
+        yield Doubt(
+            "over-current", f"{_count(watched.over_current, 'over-current event')} in the run."
+        )
+    for policy, first, last in clock_drops(watched):
+        yield Doubt(
+            "clock-drop",
+            f"The clock of {clean(policy)} fell from {first:.0f} to {last:.0f} MHz in the run.",
+        )
+    if watched.sampler_share is not None and watched.sampler_share > SAMPLING:
+        yield Doubt(
+            "sampling-cost",
+            f"Reading the sensors took {watched.sampler_share:.1%} of one core.",
+            "note",
         )
 
 

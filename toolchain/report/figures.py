@@ -85,7 +85,11 @@ class ModelFigures:
 
 @dataclasses.dataclass(frozen=True)
 class TargetFigures:
-    """Where it ran, as the inventory and the board say."""
+    """Where it ran, as the inventory and the board say.
+
+    board: its own words; kind: as recognised ("Jetson Orin Nano").  cores: by kind and clock.
+    system: JetPack and L4T.
+    """
 
     name: str
     board: str | None
@@ -101,6 +105,10 @@ class TargetFigures:
     cpus_allowed: int | None
     governors: tuple[str, ...]
     hottest_c: float | None
+    kind: str | None = None
+    soc: str | None = None
+    cores: str | None = None
+    system: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +176,63 @@ class MemoryFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class Series:
+    """One quantity over a run.  quantity: "temperature" (°C), "clock" (MHz), "load" (%), "power"
+    (W), "memory" (MiB) or "throttling" (0 or 1).  name: of the sensor, core, rail or flag.
+
+    points: (seconds from the run's start, value), at most a few hundred: of more, means.
+    """
+
+    quantity: str
+    name: str
+    unit: str
+    low: float | None
+    mean: float | None
+    high: float | None
+    points: tuple[tuple[float, float | None], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Power:
+    """While the model alone was timed.  rails: whose sum it is; meaning: what that sum is.
+
+    energy_j: of one inference: mean power x mean latency.  readings: that the mean is of.
+    """
+
+    rails: tuple[str, ...]
+    meaning: str
+    mean_w: float
+    energy_j: float
+    readings: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """What sensors said while the run was on.
+
+    readings: of all sensors at once.  throttling: flags of a Raspberry Pi that held at some
+    reading; throttled_before: those that had held before the first one.  held_back: readings in
+    which a cooling device held a clock back, by its name.  over_current: events counted in the
+    run.  sampler_share: processor time of the sampling and its tools, of one core.
+    slows_c: where this kind of board begins to lower its clocks.  notes: what could not be read,
+    and why.
+    """
+
+    readings: int
+    series: tuple[Series, ...] = ()
+    throttling: tuple[str, ...] = ()
+    throttled_before: tuple[str, ...] = ()
+    knows_throttling: bool = False
+    held_back: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    over_current: int = 0
+    power: Power | None = None
+    sampler_share: float | None = None
+    period_s: float | None = None
+    slows_c: float | None = None
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class SkippedImage:
     """An image that was to be evaluated and was not."""
 
@@ -177,7 +242,10 @@ class SkippedImage:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunFigures:
-    """One model on one target.  found: its detections, for the example pictures."""
+    """One model on one target.  found: its detections, for the example pictures.
+
+    watched: None where no sensor was read.
+    """
 
     key: str
     partial: bool
@@ -193,6 +261,7 @@ class RunFigures:
     images_asked: int
     skipped: tuple[SkippedImage, ...]
     found: Detections | None = None
+    watched: Watched | None = None
 
     @property
     def is_float(self) -> bool:

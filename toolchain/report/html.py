@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from toolchain.evaluate.agreement import TRUTH_SCORE
-from toolchain.report import charts, text
+from toolchain.report import charts, text, traces
 from toolchain.report.figures import Doubt, Example, Report, RunFigures
 from toolchain.report.overlay import overlay
 
@@ -71,6 +71,8 @@ def environment(*packages: str) -> Any:
         "name_among": text.name_among,
         "counted": text.counted,
         "day": text.day,
+        "joule": text.joule,
+        "percent": text.percent,
     }
     return made
 
@@ -86,6 +88,7 @@ class _Group:
     charts: Sequence[tuple[str, str, Markup]]
     examples: Sequence[tuple[Example, Sequence[tuple[RunFigures, Markup, int]]]]
     classes: Sequence[tuple[str, Sequence[float | None]]]
+    traces: Sequence[tuple[RunFigures, Sequence[tuple[str, str, Markup]]]]
 
     @classmethod
     def of(cls, runs: Sequence[RunFigures], report: Report) -> _Group:
@@ -100,6 +103,7 @@ class _Group:
                 (example, list(_found(example, runs, report))) for example in report.examples
             ],
             classes=_classes(runs),
+            traces=[(run, list(traces.charts(run.watched))) for run in runs if run.watched],
         )
 
     def series(self, run: RunFigures) -> int:

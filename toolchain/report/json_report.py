@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from targets.agent import wire
-from toolchain.report.figures import PERCENTILES, DatasetFigures, Latency, Report, RunFigures
+from toolchain.report.figures import (
+    PERCENTILES,
+    DatasetFigures,
+    Latency,
+    Report,
+    RunFigures,
+    Watched,
+)
 
 SCHEMA = "halfbyte.report"
 VERSION = 1
@@ -21,6 +28,8 @@ UNITS = {
     "ci95": "95 % interval [low, high]; null for an end that so few values do not give",
     "ms": "milliseconds, wherever a name holds it",
     "ratio": "how many times smaller the file is",
+    "telemetry": "series hold [seconds from the run's start, value] with their unit; w is watts, "
+    "j joules; sampler_share is of one core",
     "unknown": "null",
 }
 _PERCENTILES = {f"p{share}": share for share in PERCENTILES}
@@ -97,6 +106,7 @@ def _run(report: Report, run: RunFigures) -> dict[str, Any]:
         "accuracy": _accuracy(run),
         "speed": _speed(run),
         "memory": _memory(run),
+        "telemetry": _watched(run.watched) if run.watched else None,
         "skipped": [{"name": s.name, "reason": s.reason} for s in run.skipped],
         "doubts": [doubt.code for doubt in report.doubts_of(run.key)],
     }
@@ -140,6 +150,10 @@ def _target(run: RunFigures) -> dict[str, Any]:
         "cpus_allowed": target.cpus_allowed,
         "governors": list(target.governors),
         "hottest_c": _rounded(target.hottest_c),
+        "kind": target.kind,
+        "soc": target.soc,
+        "cores": target.cores,
+        "system": target.system,
     }
 
 
@@ -215,8 +229,43 @@ def _memory(run: RunFigures) -> dict[str, Any]:
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _watched(watched: Watched) -> dict[str, Any]:
+    power = watched.power
+    return {
+        "readings": watched.readings,
+        "period_s": _rounded(watched.period_s),
+        "sampler_share": _rounded(watched.sampler_share, 6),
+        "throttling": list(watched.throttling) if watched.knows_throttling else None,
+        "throttled_before": list(watched.throttled_before) if watched.knows_throttling else None,
+        "held_back": dict(watched.held_back),
+        "over_current": watched.over_current,
+        "power": None
+        if power is None
+        else {
+            "rails": list(power.rails),
+            "meaning": power.meaning,
+            "mean_w": _rounded(power.mean_w),
+            "energy_j": _rounded(power.energy_j, 6),
+            "readings": power.readings,
+        },
+        "series": [
+            {
+                "quantity": one.quantity,
+                "name": one.name,
+                "unit": one.unit,
+                "low": _rounded(one.low),
+                "mean": _rounded(one.mean),
+                "high": _rounded(one.high),
+                "points": [[_rounded(at_s, 3), _rounded(value)] for at_s, value in one.points],
+            }
+            for one in watched.series
+        ],
+        "notes": [{"about": about, "reason": reason} for about, reason in watched.notes],
+    }
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _rounded_all(values: Mapping[str, float | None]) -> dict[str, float | None]:

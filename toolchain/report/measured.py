@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from targets.agent import wire
+from targets.boards import cores, recognise
 from toolchain.report.figures import (
     PERCENTILES,
     Latency,
@@ -50,6 +51,7 @@ def target_figures(run: Run) -> TargetFigures:
     target, facts = run.meta.target, run.last(wire.Facts) or wire.Facts()
     temps = [t for s in run.of(wire.Sample) for t in s.temps_c.values() if t is not None]
     known = [word for word in (target.emulated, facts.emulated) if word is not None]
+    board = recognise(facts) if facts.compatible or facts.nv_tegra_release else None
     return TargetFigures(
         name=target.name,
         board=facts.board_model or target.board,
@@ -65,6 +67,10 @@ def target_figures(run: Run) -> TargetFigures:
         cpus_allowed=facts.cpus_allowed,
         governors=tuple(sorted(set(facts.governors.values()))),
         hottest_c=max(temps, default=None),
+        kind=board.name if board else None,
+        soc=board.soc if board else None,
+        cores=cores(facts.clusters),
+        system=board.system if board else None,
     )
 
 

@@ -23,6 +23,7 @@ from toolchain.report.measured import (
     target_figures,
 )
 from toolchain.report.scored import Scored, float_run, score
+from toolchain.report.watched import watched
 from toolchain.runs import Recorded, Run
 
 
@@ -81,6 +82,7 @@ def _run_figures(
         images_asked=run.meta.images,
         skipped=_skipped(run, dataset),
         found=scored.found,
+        watched=watched(run),
     )
 
 

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolchain.report import text
+from toolchain.report import text, traces
 from toolchain.report.figures import Report, RunFigures
 
 _Column = tuple[str, Callable[[RunFigures], str]]
@@ -104,6 +104,7 @@ class TerminalWriter:
             yield Text()
             yield Text(place, "bold")
             yield from self._figures(runs, console)
+            yield from self._watched(runs)
 
     def _figures(
         self, runs: Sequence[RunFigures], console: Console
@@ -115,6 +116,21 @@ class TerminalWriter:
                 yield table
                 return
         yield from self._blocks(runs)
+
+    def _watched(self, runs: Sequence[RunFigures]) -> Iterator[Text | Padding]:
+        """What sensors said while each ran: a quantity a line, with its course in blocks."""
+        for run in runs:
+            lines = list(traces.told(run.watched)) if run.watched else []
+            if not lines:
+                continue
+            share = run.watched.sampler_share if run.watched else None
+            cost = f", sampling took {text.percent(share)} of one core" if share else ""
+            yield Text(f"while {text.name_of(run)} ran{cost}", "dim")
+            table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+            for name, said, one in lines:
+                course = traces.sparkline(one) if one else ""
+                table.add_row(Text(name), Text(said), Text(course if self._can(course) else ""))
+            yield Padding(table, (0, 0, 0, 2))
 
     def _table(self, runs: Sequence[RunFigures]) -> Table:
         table = Table(box=self._box(), pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))

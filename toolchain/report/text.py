@@ -61,6 +61,18 @@ def milliseconds(value: float | None) -> str:
     return number(value, _digits(value), "ms")
 
 
+def joule(value: float | None) -> str:
+    """Three significant digits or so; small energies in millijoules."""
+    if value is None or value >= 1:
+        return number(value, _digits(value), "J")
+    return number(value * 1000, _digits(value * 1000), "mJ")
+
+
+def percent(share: float | None) -> str:
+    """A share of 1, of which even small ones matter."""
+    return UNKNOWN if share is None else f"{100 * share:.{1 if share >= 0.01 else 2}f} %"
+
+
 def per_second(value: float | None) -> str:
     """Frames a second, without the unit."""
     return number(value, _digits(value))

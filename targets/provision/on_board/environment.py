@@ -54,7 +54,21 @@ def look(asked: Dict[str, Any]) -> Dict[str, Any]:
         "free_bytes": room.f_bavail * room.f_frsize,
         "free_inodes": room.f_favail if room.f_files else None,
         "mount": mount_of(root),
+        "available_bytes": available_bytes(),
     }
+
+
+def available_bytes() -> Optional[int]:
+    """Memory that programs may still take without anything being killed; None: not told."""
+    found = {}
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                words = line.replace(":", " ").split()
+                found[words[0]] = int(words[1]) * 1024
+        return found["MemAvailable"] + found.get("SwapFree", 0)
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 def make(asked: Dict[str, Any]) -> Dict[str, Any]:
@@ -81,8 +95,7 @@ def make(asked: Dict[str, Any]) -> Dict[str, Any]:
             remove(part)
             raise
     for wheel in asked["wheels"]:  # the environment holds what was in them
-        if os.path.exists(wheel["path"]):
-            os.unlink(wheel["path"])
+        discard(wheel["path"])
     return {"stamp": summary(stamp)}
 
 
@@ -97,6 +110,8 @@ def clean(asked: Dict[str, Any]) -> Dict[str, Any]:
     except OSError:
         with open(os.path.join(root, "lock")) as stream:
             raise Refused("busy", holder=stream.read(4096)) from None
+    if os.path.exists(os.path.join(root, "firmware", "backup.json")):
+        raise Refused("settings-held")
     for ours in asked["ours"] + ["lock"]:
         for folder, _, names in os.walk(os.path.join(root, ours)):
             held += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
@@ -108,6 +123,7 @@ def clean(asked: Dict[str, Any]) -> Dict[str, Any]:
 
 def build(asked: Dict[str, Any], part: str) -> Dict[str, Any]:
     """Unpack every wheel into `part`, import what was asked for, write the stamp."""
+    refuse_changed(asked["wheels"])
     os.mkdir(part, 0o700)
     files: Dict[str, List[Any]] = {}
     for wheel in asked["wheels"]:
@@ -126,22 +142,37 @@ def build(asked: Dict[str, Any], part: str) -> Dict[str, Any]:
     return stamp
 
 
+def refuse_changed(wheels: List[Dict[str, str]]) -> None:
+    """All of those that are not what was sent are removed, or they would count as sent."""
+    changed = []
+    for wheel in wheels:
+        digest = hashlib.sha256()
+        if os.path.exists(wheel["path"]):
+            with open(wheel["path"], "rb") as stream:
+                for piece in iter(lambda: stream.read(1 << 20), b""):
+                    digest.update(piece)
+        if digest.hexdigest() != wheel["sha256"]:
+            changed.append(wheel["path"])
+            discard(wheel["path"])
+    if changed:
+        raise Refused("corrupt", path=changed[0])
+
+
+def discard(path: str) -> None:
+    """A file of the store, and what is known of its pieces."""
+    for name in (path, path + ".pieces"):
+        if os.path.exists(name):
+            os.unlink(name)
+
+
 def unpack(wheel: Dict[str, str], part: str, files: Dict[str, List[Any]]) -> None:
     """The members of one wheel, each checked against the wheel's own RECORD."""
     try:
-        with open(wheel["path"], "rb") as stream:
-            digest = hashlib.sha256()
-            for piece in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(piece)
-            if digest.hexdigest() != wheel["sha256"]:
-                os.unlink(wheel["path"])  # or it would be taken for sent for ever
-                raise Refused("corrupt", path=wheel["path"])
-            stream.seek(0)
-            with zipfile.ZipFile(stream) as archive:
-                recorded = record_of(archive, wheel["name"])
-                for info in archive.infolist():
-                    if not info.filename.endswith("/"):
-                        write(archive, info, part, recorded, files, wheel["name"])
+        with zipfile.ZipFile(wheel["path"]) as archive:
+            recorded = record_of(archive, wheel["name"])
+            for info in archive.infolist():
+                if not info.filename.endswith("/"):
+                    write(archive, info, part, recorded, files, wheel["name"])
     except FileNotFoundError:
         if not os.path.exists(wheel["path"]):
             raise Refused("corrupt", path=wheel["path"]) from None
