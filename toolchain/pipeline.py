@@ -6,16 +6,15 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from targets.agent.heads import Head
 from targets.errors import CheckFailed, HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain.converting import FLOAT, Converted, Making, ModelFile, convert
+from toolchain.deploying import Deployed, deploy
 from toolchain.errors import ImageUnreadable
-
-DEPLOY_S: Final = 24 * 3600.0
 
 if TYPE_CHECKING:
     from toolchain.evaluate.truth import Dataset
@@ -49,18 +48,6 @@ class Inspected:
     facts: ModelFacts
     layout: str
     names: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Deployed:
-    """What was put on a target.  paths: of the models, there."""
-
-    target: str
-    environment: str
-    paths: tuple[str, ...]
-    bytes_sent: int
-    files_sent: int
-    files_present: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,44 +145,6 @@ def measure(
 
     faults = fleet.over(targets, on)
     return dataclasses.replace(report(out, progress=progress), faults=tuple(faults))
-
-
-def deploy(
-    models: Sequence[Path],
-    target: Target,
-    *,
-    wheelhouse: Path | None = None,
-    trust: Trust | None = None,
-    progress: Progress = SILENT,
-) -> Deployed:
-    """The environment, the agent and models onto a target; what is there is not sent again."""
-    from targets import transfer, zipapp
-    from targets.deadline import Deadline
-    from targets.items import Item
-    from targets.places import cache_dir
-    from toolchain import measuring as steps
-    from toolchain.tflite.facts import facts
-
-    for path in models:
-        facts(path)  # a damaged model is told before anything is sent
-    agent = zipapp.build(cache_dir())
-    items = [Item.of_file(path) for path in (agent.path, *models)]
-    with steps.ready(target, trust=trust, wheelhouse=wheelhouse, progress=progress) as board:
-        sent = transfer.send(
-            board.connection,
-            items,
-            store=board.python.store,
-            deadline=Deadline.after(DEPLOY_S),
-            progress=progress,
-        )
-    return Deployed(
-        target=target.name,
-        environment=str(board.python),
-        paths=tuple(board.python.store.path(item.sha256) for item in items[1:]),
-        bytes_sent=sent.bytes_sent + board.python.sent_bytes,
-        files_sent=sent.files_sent,
-        files_present=sent.files_present,
-    )
 
 
 def report(folder: Path, *, progress: Progress = SILENT) -> Measured:

@@ -188,7 +188,8 @@ class RunFolder:
     @property
     def run_keys(self) -> tuple[str, ...]:
         """Names of the runs, in the order in which they were begun."""
-        return tuple(self._manifest["runs"])
+        with self._lock:
+            return tuple(self._manifest["runs"])
 
     def records_of(self, run_key: str) -> tuple[wire.Envelope, ...]:
         """What the last attempt told.  Raises RunFolderError."""
@@ -242,7 +243,8 @@ class RunFolder:
 
         Raises RunFolderError, with the file and the line.
         """
-        manifest = self._manifest
+        with self._lock:  # boards side by side add to it
+            manifest = {**self._manifest, "runs": dict(typed(self._manifest, "runs", dict))}
         return Recorded(
             created=typed(manifest, "created", str),
             command=tuple(str(word) for word in typed(manifest, "command", list)),
@@ -253,7 +255,7 @@ class RunFolder:
                 for file in sorted((self.path / "examples").glob("*.jpg"))
                 if file.stem.isdecimal()
             },
-            runs=tuple(self._run(key) for key in typed(manifest, "runs", dict)),
+            runs=tuple(self._run(key) for key in manifest["runs"]),
         )
 
     def _run(self, key: str) -> Run:

@@ -1,5 +1,6 @@
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,45 @@ def test_one_line_is_one_record(tmp_path: Path) -> None:
     folder.start("a", meta())
     with pytest.raises(ValueError, match="one record"):
         folder.append("a", line(wire.Hello()) + line(wire.Finished(), 1))
+
+
+def test_several_threads_add_runs_while_another_reads(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", command=("halfbyte",), versions={})
+
+    def add(board: int) -> int:
+        for model in range(20):
+            key = f"model-{model}@board-{board}"
+            folder.start(key, meta())
+            folder.append(key, wire.encode(wire.Hello(), 0, 1))
+            folder.finish(key, Outcome(whole=False, reason="cut"))
+        return len(folder.load().runs)
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(add, range(8)))
+    assert max(seen) == len(folder.run_keys) == len(RunFolder.open(folder.path).load().runs) == 160
+
+
+def test_a_run_that_was_left_is_taken_up_with_what_it_told(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", command=("halfbyte",), versions={})
+    folder.start("a", meta(), run_id="0123456789abcdef")
+    folder.append("a", wire.encode(wire.Hello(), 0, 1))
+    folder.append("a", wire.encode(wire.Facts(), 1, 2))
+    with (folder.path / "records" / "a.1.jsonl").open("a") as stream:
+        stream.write('{"seq": 2, "mono')
+    found = RunFolder.open(folder.path)
+    left = found.unfinished("a")
+    assert left is not None
+    assert (left.run_id, left.meta, len(left.records)) == ("0123456789abcdef", meta(), 2)
+    found.take_up("a")
+    found.append("a", wire.encode(wire.Finished(), 2, 3))
+    found.finish("a", Outcome(whole=True))
+    assert found.unfinished("a") is None
+    [run] = RunFolder.open(folder.path).load().runs
+    assert run.whole
+
+
+def test_a_run_without_a_name_on_its_board_cannot_be_taken_up(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", command=("halfbyte",), versions={})
+    folder.start("a", meta())
+    assert folder.unfinished("a") is None
+    assert folder.unfinished("b") is None

@@ -20,7 +20,6 @@ from toolchain.cli.options import (
     measuring_options,
     names_option,
     out_option,
-    target_option,
     targets_of,
     targets_option,
     wheelhouse_option,
@@ -37,18 +36,18 @@ _models = click.argument(
 
 @click.command()
 @_models
-@target_option
+@targets_option
 @wheelhouse_option
 @accept_new_option
 @json_option
 def deploy(
     models: tuple[Path, ...],
-    target_name: str,
+    target_names: tuple[str, ...],
     wheelhouse: Path | None,
     accept_new: bool,
     as_json: bool,
 ) -> None:
-    """Put the agent, its environment and MODELS on a target; send only what is not there.
+    """Put the agent, its environment and MODELS on targets; send only what is not there.
 
     \b
     Example:
@@ -57,17 +56,24 @@ def deploy(
     from toolchain import pipeline
     from toolchain.cli.trust import trust
 
-    result = pipeline.deploy(
+    targets = targets_of(target_names)
+    done, faults = pipeline.deploy(
         models,
-        targets_of((target_name,))[0],
+        targets,
         wheelhouse=wheelhouse,
         trust=trust(accept_new=accept_new),
         progress=console.progress(),
     )
-    console.show(result, as_json=as_json, text=_deployed)
+    shown = done[0] if len(targets) == 1 else done
+    if not (as_json and faults):  # an error is the one thing that is printed then
+        console.show(shown, as_json=as_json, text=_deployed)
+    if faults:
+        raise faults[0]
 
 
 def _deployed(result: Any) -> str:
+    if isinstance(result, list):
+        return "\n".join(map(_deployed, result))
     lines = [f"{result.target}: {result.environment}"]
     lines += [f"  {path}" for path in result.paths]
     lines.append(

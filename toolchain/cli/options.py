@@ -41,14 +41,6 @@ names_option = click.option(
     help="Labels, one a line, where the checkpoint's own are wrong.  Their number must fit.",
 )
 
-target_option = click.option(
-    "--target",
-    "target_name",
-    default="loopback",
-    show_default=True,
-    help="A name from targets.toml, user@host, or loopback.",
-)
-
 accept_new_option = click.option(
     "--accept-new", is_flag=True, help="Trust the host key of a board seen for the first time."
 )
