@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,12 @@ from hypothesis import strategies as st
 
 from targets import inventory
 from targets.addresses import Address, parse_address
-from targets.errors import InventoryError, UnknownTarget
+from targets.deadline import Deadline
+from targets.errors import HalfbyteError, InventoryError, UnknownTarget
 from targets.inventory import Target
+from targets.ssh import connect
 from targets.targets_toml import parse, with_added, with_removed
+from tests.targets import servers
 
 HEAD = 'schema = "halfbyte.targets"\nversion = 1\n'
 GARAGE = """
@@ -262,3 +267,52 @@ def test_a_target_that_a_group_names_is_not_removed(file: Path) -> None:
     file.write_text(HEAD + GARAGE + SHED + GROUPS)
     with pytest.raises(InventoryError, match="in group shelf"):
         inventory.remove("garage-pi", file)
+
+
+HOSTILE = st.text(st.characters(max_codepoint=0x2FF), max_size=12) | st.from_regex(
+    r"[A-Za-z0-9]{0,3}[\\s;&|<>()$`\"'!*?\[\]{}#~^=\\\\-]+[A-Za-z0-9]{0,3}", fullmatch=True
+)
+
+
+@given(HOSTILE, HOSTILE)
+def test_no_host_or_user_means_more_than_a_word_to_a_shell(host: str, user: str) -> None:
+    """A ProxyCommand of the user's own may hold %h and %r, and a shell reads it."""
+    try:
+        found = parse(f"{HEAD}[targets.x]\nhost = {json.dumps(host)}\nuser = {json.dumps(user)}\n",
+                      Path("t.toml"))["x"]  # fmt: skip
+    except InventoryError:
+        return
+    assert not set(found.host) & set(" \t\n;&|<>()$`\"'\\!*?[]{}#~^=/")
+    assert not found.host.startswith("-")
+    assert found.user is not None
+    assert not set(found.user) & set(" \t\n;&|<>()`\"'!*?[]{}#~^=/")
+    assert "$" not in found.user[:-1]
+    assert not found.user.startswith("-")
+
+
+def test_a_hostile_file_runs_nothing_here(
+    tmp_path: Path, own_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names reach a ProxyCommand and `Match exec` of the user's own configuration, as words."""
+    servers.needs("ssh", "openssh-client")
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config"
+    config.write_text(
+        f'Match exec "echo %n %h %r >> {tmp_path}/asked"\nHost *\n'
+        f"  ProxyCommand echo %n %h %r >> {tmp_path}/ran\n"
+    )
+    for host, user in (
+        ("h%touch", "a"),
+        ("h", "touch\\\\"),
+        ("h", "touch\\\\canary$"),
+        ("h.touch-canary", "a@b"),
+    ):
+        text = f'{HEAD}[targets.x]\nhost = "{host}"\nuser = "{user}"\n'
+        target = dataclasses.replace(
+            parse(text, tmp_path / "t.toml")["x"],
+            ssh_config=config,
+            known_hosts=tmp_path / "known_hosts",
+        )
+        with pytest.raises(HalfbyteError):
+            connect(target, deadline=Deadline.after(20))
+    assert {path.name for path in tmp_path.iterdir()} <= {"config", "asked", "ran", "settings"}

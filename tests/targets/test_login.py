@@ -92,6 +92,17 @@ def test_the_configured_key_comes_before_an_agent_full_of_others(
         connect(dataclasses.replace(target, ssh_config=config), deadline=soon()).close()
 
 
+def test_the_agent_is_not_forwarded(tmp_path: Path, agent: Path) -> None:
+    make_key(tmp_path / "mine", comment="")
+    add_to_agent(tmp_path / "mine")
+    config = ssh_config(tmp_path, "ForwardAgent yes", "IdentityFile none")
+    with server_for(tmp_path, tmp_path / "mine", "AllowAgentForwarding yes") as target:
+        target = dataclasses.replace(target, ssh_config=config)
+        with connect(target, deadline=soon()) as connection:
+            done = connection.run('echo "agent: $SSH_AUTH_SOCK"', deadline=soon())
+    assert done.stdout == b"agent: \n"
+
+
 def test_identities_only_keeps_the_agent_out(tmp_path: Path, agent: Path) -> None:
     make_key(tmp_path / "wrong", comment="")
     make_key(tmp_path / "right", comment="")

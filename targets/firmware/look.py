@@ -1,0 +1,142 @@
+"""A board as it is now: which one it is, and what its settings are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from targets.deadline import Deadline
+from targets.errors import BoardError, NoPython
+from targets.firmware import program
+from targets.firmware.settings import KINDS
+from targets.firmware.settings.kind import Said, Seen
+from targets.firmware.settings.pi_config import COMPATIBLE
+from targets.privilege import NotPermitted, Privilege
+from targets.ssh import Connection
+from targets.transfer import open_store
+
+LOOK_S: Final = 120.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """Settings that are in force for now.  guard: somebody is there to put them back.
+
+    restarted: the board was restarted meanwhile, so most of them are gone.
+    """
+
+    id: str
+    label: str
+    by_root: bool
+    guard: bool
+    restarted: bool
+    before: tuple[tuple[str, str, str], ...]  # kind, path, value
+
+
+@dataclass(frozen=True)
+class Board:
+    """What was seen, and how to go on from there.
+
+    folder: of ours on the board, for settings.  not_permitted: why root's view is missing.
+    """
+
+    connection: Connection
+    python: str
+    folder: str
+    privilege: Privilege
+    seen: Seen
+    held: Held | None
+    not_permitted: NotPermitted | None
+
+    @property
+    def compatible(self) -> tuple[str, ...]:
+        """Words of its device tree, the most special first; none where it has none."""
+        for path in COMPATIBLE:
+            if text := self.seen.text(path):
+                return tuple(word for word in text.split("\0") if word)
+        return ()
+
+
+def wanted() -> dict[str, list[str]]:
+    """Files and commands that all kinds of settings are read from."""
+    return {
+        "files": _once(path for kind in KINDS.values() for path in kind.files),
+        "commands": _once(words for kind in KINDS.values() for words in kind.commands),
+    }
+
+
+def look(connection: Connection, privilege: Privilege, *, deadline: Deadline) -> Board:
+    """Read everything, as root where that is permitted.
+
+    Raises NoPython, BoardError, CommandFailed, LinkLost, DeadlineExceeded.
+    """
+    store = open_store(connection, deadline=deadline)
+    if store.python is None:
+        raise NoPython(
+            f"{connection.name} has no Python 3.8 or newer, which reads its settings.",
+            hint="Install python3 there.",
+        )
+    folder = f"{store.root}/firmware"
+    answer = program.ask(
+        connection,
+        {"do": "look", "folder": folder, "look": wanted()},
+        python=store.python,
+        privilege=privilege,
+        deadline=deadline.sooner(LOOK_S),
+    )
+    if answer.problem:
+        raise BoardError(
+            f"The settings of {connection.name} cannot be read: {answer.problem}.", hint=""
+        )
+    return Board(
+        connection=connection,
+        python=store.python,
+        folder=folder,
+        privilege=privilege,
+        seen=seen_of(answer.value),
+        held=_held(answer.value),
+        not_permitted=answer.refused,
+    )
+
+
+def seen_of(answer: Mapping[str, Any]) -> Seen:
+    """From what the program on the board said; what is not of the right type is left out."""
+    files = answer.get("files")
+    commands = answer.get("commands")
+    return Seen(
+        files={
+            str(path): text if isinstance(text, str) else None
+            for path, text in (files if isinstance(files, dict) else {}).items()
+        },
+        commands={
+            str(words): Said(
+                said["status"] if isinstance(said.get("status"), int) else None,
+                str(said.get("text", "")),
+            )
+            for words, said in (commands if isinstance(commands, dict) else {}).items()
+            if isinstance(said, dict)
+        },
+        boot_id=str(answer.get("boot_id", "")),
+        uid=answer["uid"] if isinstance(answer.get("uid"), int) else None,
+    )
+
+
+def _held(answer: Mapping[str, Any]) -> Held | None:
+    for who in ("root", "user"):
+        status = answer["held"][who]
+        backup = status["backup"]
+        if isinstance(backup, dict):
+            return Held(
+                id=str(backup["id"]),
+                label=str(backup["label"]),
+                by_root=who == "root",
+                guard=status["guard"] is not None,
+                restarted=backup["boot_id"] != status["boot_id"],
+                before=tuple((str(k), str(p), str(v)) for k, p, v in backup["before"]),
+            )
+    return None
+
+
+def _once(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
