@@ -71,11 +71,16 @@ class End:
 
 @dataclass
 class Detached:
-    """One run on one board, there or about to be."""
+    """One run on one board, there or about to be.
+
+    renew: a file there that says by its time that the run is still followed
+    (`targets.firmware.lease`).
+    """
 
     connection: Connection
     board: BoardPython
     run_id: str
+    renew: str | None = None
     end: End | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -137,7 +142,8 @@ class Detached:
         """
         self.end = None
         mark = _mark()
-        request = {"do": "follow", "run": self.folder, "first_seq": first_seq, "mark": mark}
+        request: dict[str, Any] = {"do": "follow", "run": self.folder, "first_seq": first_seq, "mark": mark}
+        request["renew"] = self.renew
         with self._program(request, deadline) as process:
             yield from process.lines(
                 limit=LINE_LIMIT_BYTES,

@@ -94,11 +94,13 @@ def run(
     deadline: Deadline,
     patience: Patience = PATIENT,
     run_id: str | None = None,
+    renew: str | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[Envelope]:
     """Yields every record of one run, in order.
 
     run_id: its name on the board (`new_run_id`), by which `attach` finds it again.
+    renew: a file on the board that is touched every second while the run is followed.
     Closing the iterator, Ctrl-C and errors end the agent on the board, as far as it can be reached.
     Raises NoSpace and CorruptUpload (before anything runs), BoardBusy, AgentMismatch, AgentKilled,
     AgentFailed, StreamBroken, RunIncomplete (also where the link stays broken after the first
@@ -108,7 +110,7 @@ def run(
     again.over(
         lambda: send(connection, job.items, store=board.store, deadline=deadline, progress=progress)
     )
-    there = Detached(connection, board, run_id or new_run_id())
+    there = Detached(connection, board, run_id or new_run_id(), renew)
     _start(there, job, again, progress)
     yield from _followed(there, job, again, Seen(connection.name))
 
@@ -122,6 +124,7 @@ def attach(
     kept: Iterable[Envelope],
     deadline: Deadline,
     patience: Patience = PATIENT,
+    renew: str | None = None,
 ) -> Iterator[Envelope] | None:
     """The records of a run that was started before, after those that are kept; as `run`.
 
@@ -133,7 +136,7 @@ def attach(
         seen.note(envelope)
         seen.records = envelope.seq + 1  # those of types that this version does not know count too
     again = _Again(connection, deadline, patience)
-    there = Detached(connection, board, run_id)
+    there = Detached(connection, board, run_id, renew)
     known = '[ -f "$1/journal.jsonl" ]'
     done = again.over(
         lambda: connection.run(known, there.folder, deadline=deadline.sooner(START_S))

@@ -121,12 +121,13 @@ def measure(
 
     begun: called with `out` before its first run starts.
     """
-    from toolchain import fleet
+    from toolchain import fleet, history
     from toolchain import measuring as steps
     from toolchain.bundles import Bundles
 
     _check_labels(subjects, dataset)
     folder = steps.open_folder(out, subjects, dataset, command=command)
+    history.note(out)
     bundles = Bundles(dataset)
     started = threading.Lock()
 

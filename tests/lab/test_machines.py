@@ -32,11 +32,10 @@ def agents_word(machine: Machine) -> list[str]:
 
     Its modules alone: QEMU's USB network is too slow for a runtime.
     """
-    names = ("__init__", "board", "readings", "records", "telemetry")
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for name in names:
-            tar.add(ROOT / "targets" / "agent" / f"{name}.py", f"targets/agent/{name}.py")
+        for path in (ROOT / "targets" / "agent").glob("*.py"):
+            tar.add(path, f"targets/agent/{path.name}")
     code = (
         "from targets.agent import board; "
         "facts = board.facts(versions=dict(numpy=None, pillow=None, runtime=None)); "

@@ -2,7 +2,7 @@
 
 REQUEST is a JSON object.  "follow": the journal from the record `first_seq` on goes to standard
 output, as it grows; at the end of the run one line with the agreed mark and how it ended goes to
-standard error.  "stop": the run's supervisor is asked to end it.  "forget": its folder goes.
+standard error; meanwhile the file `renew`, where one is named, is touched.  "stop": the run's supervisor is asked to end it.  "forget": its folder goes.
 """
 
 import contextlib
@@ -76,8 +76,9 @@ def write_all(data: bytes) -> None:
 class Follower:
     """One look at a run, from a record on to its end."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, renew: Optional[str]) -> None:
         self._run = run
+        self._renew = renew
         self._seen_s = -1e9
         self._followed = -1
         with contextlib.suppress(OSError):
@@ -107,6 +108,9 @@ class Follower:
             self._seen_s = now_s
             with contextlib.suppress(OSError):
                 os.pwrite(self._followed, f"{now_s:<32.1f}".encode("ascii"), 0)
+            if self._renew is not None:
+                with contextlib.suppress(OSError):  # gone: what it held was put back
+                    os.utime(self._renew)
 
 
 def follow(asked: Dict[str, Any]) -> None:
@@ -120,7 +124,7 @@ def follow(asked: Dict[str, Any]) -> None:
     if not skip(stream, asked["first_seq"]):
         say(asked["mark"], problem="too-few-records")
         return
-    Follower(run).follow(stream)
+    Follower(run, asked["renew"]).follow(stream)
     state = state_of(run)
     if state.get("ended"):
         say(asked["mark"], ended=state["ended"])
