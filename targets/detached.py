@@ -142,8 +142,13 @@ class Detached:
         """
         self.end = None
         mark = _mark()
-        request: dict[str, Any] = {"do": "follow", "run": self.folder, "first_seq": first_seq, "mark": mark}
-        request["renew"] = self.renew
+        request = {
+            "do": "follow",
+            "run": self.folder,
+            "first_seq": first_seq,
+            "renew": self.renew,
+            "mark": mark,
+        }
         with self._program(request, deadline) as process:
             yield from process.lines(
                 limit=LINE_LIMIT_BYTES,

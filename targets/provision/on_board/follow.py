@@ -1,8 +1,9 @@
 """Follows a run on the board, stops it, or forgets it.
 
 REQUEST is a JSON object.  "follow": the journal from the record `first_seq` on goes to standard
-output, as it grows; at the end of the run one line with the agreed mark and how it ended goes to
-standard error; meanwhile the file `renew`, where one is named, is touched.  "stop": the run's supervisor is asked to end it.  "forget": its folder goes.
+output, as it grows, and the file `renew`, if one is named, is touched meanwhile; at the end of the
+run one line with the agreed mark and how it ended goes to standard error.  "stop": the run's
+supervisor is asked to end it.  "forget": its folder goes.
 """
 
 import contextlib
