@@ -264,8 +264,8 @@ class Sampled:
     """What the sampling itself took, once, at the end.
 
     period_ns: as asked.  wall_ns: how long the thread ran.  cpu_ns: processor time of the thread;
-    tools_cpu_ns: of the tools that it started.  pss_reads, pss_ns: readings of PSS, between
-    inferences on the main thread, and their time.
+    tool_runs, tools_cpu_ns: of the tools that it started.  pss_reads, pss_ns: readings of PSS,
+    between inferences on the main thread, and their time.
     """
 
     period_ns: int = 0

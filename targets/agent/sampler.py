@@ -43,6 +43,7 @@ class Sampler:
     def start(self) -> None:
         """The first sample at once, on this thread; the others from the new one."""
         self._read()
+        self._tool_costs(-1)
         self._thread = threading.Thread(target=self._work, name="sampler", daemon=True)
         self._thread.start()
 
@@ -53,8 +54,10 @@ class Sampler:
             return
         self._stop.set()
         thread.join()
+        self._tool_costs(1)
         self._read(last=True)
-        self._tool_costs()
+        for tool in self._all:
+            tool.close()
 
     def take(self) -> List[Any]:
         """What was read since the last call, in order: Sample, ToolSaid and Noted."""
@@ -99,11 +102,12 @@ class Sampler:
         self._add(cpu_ns=time.thread_time_ns(), wall_ns=time.monotonic_ns() - start_ns)
 
     def _read(self, *, last: bool = False) -> None:
-        """Everything once, on the main thread: a short run has a beginning and an end too."""
-        start_ns = time.thread_time_ns()
+        """Everything once, on the main thread: a short run has a beginning and an end too.
+
+        No inference waits for that, so it is not counted.
+        """
         self._sample()
         self._run_tools(last=last)
-        self._add(cpu_ns=time.thread_time_ns() - start_ns)
 
     def _sample(self) -> None:
         try:
@@ -129,12 +133,10 @@ class Sampler:
                     self._tools.remove(tool)
         self._held.extend(self._telemetry.notes())
 
-    def _tool_costs(self) -> None:
-        for tool in self._all:
-            tool.close()
+    def _tool_costs(self, sign: int) -> None:
         self._add(
-            tool_runs=sum(tool.runs for tool in self._all),
-            tools_cpu_ns=sum(tool.cpu_ns for tool in self._all),
+            tool_runs=sign * sum(tool.runs for tool in self._all),
+            tools_cpu_ns=sign * sum(tool.cpu_ns_so_far() for tool in self._all),
         )
 
     def _add(self, **more: int) -> None:

@@ -31,7 +31,11 @@ class Tool:
         self._command = [path, *arguments]
         self._due_ns = 0
         self.runs = 0
-        self.cpu_ns = 0
+        self._cpu_ns = 0
+
+    def cpu_ns_so_far(self) -> int:
+        """Processor time of its runs."""
+        return self._cpu_ns
 
     def due(self, now_ns: int) -> bool:
         """Whether it may be run again."""
@@ -44,7 +48,7 @@ class Tool:
         cpu_ns = _children_ns() - before_ns
         waited_ns = time.monotonic_ns() - at_ns
         self.runs += 1
-        self.cpu_ns += cpu_ns
+        self._cpu_ns += cpu_ns
         self._due_ns = at_ns + int(max(cpu_ns, waited_ns / _WAITING) / SHARE)
         return ToolSaid(tool=self.name, text=text, exit_code=code, at_ns=at_ns)
 
@@ -61,7 +65,15 @@ class Monitor:
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._rest = b""
         self.runs = 0
-        self.cpu_ns = 0
+
+    def cpu_ns_so_far(self) -> int:
+        """Processor time since it was started."""
+        if self._process is None:
+            return 0
+        stat = readings.head(f"/proc/{self._process.pid}/stat") or ""
+        words = stat.rpartition(")")[2].split()  # its name may hold anything
+        ticks = [int(word) for word in words[11:13] if word.isdigit()]
+        return int(sum(ticks) * 1e9 / os.sysconf("SC_CLK_TCK"))
 
     def due(self, now_ns: int) -> bool:
         """Always: reading what is there costs little."""
@@ -93,10 +105,8 @@ class Monitor:
         """End it."""
         if self._process is None:
             return
-        before_ns = _children_ns()
         self._process.terminate()
         _ended(self._process, time.monotonic() + 1)
-        self.cpu_ns += _children_ns() - before_ns
         self._process = None
 
 

@@ -147,3 +147,61 @@ def test_folders_are_sorted_by_number_and_strays_left_out(tmp_path):
         (tmp_path / name).mkdir()
     names = [Path(path).name for path in readings.folders(str(tmp_path), "zone")]
     assert names == ["zone2", "zone10"]
+
+
+def test_load_is_what_each_core_did_since_the_last_reading(tmp_path):
+    stat = tmp_path / "proc/stat"
+    put(tmp_path, "proc/stat", "cpu  1 1 1 1 1 1 1 1 0 0\ncpu0 100 0 0 900 0 0 0 0 0 0\n")
+    telemetry = Telemetry(str(tmp_path))
+    assert telemetry.cpu_load() == {}
+    stat.write_text("cpu0 175 0 0 920 5 0 0 0 0 0\ncpu1 10 0 0 0 0 0 0 0 0 0\nintr 1 2 3\n")
+    assert telemetry.cpu_load() == {"cpu0": 0.75}
+    stat.write_text("cpu1 10 0 0 0 0 0 0 0 0 0\n")
+    assert telemetry.cpu_load() == {"cpu0": None, "cpu1": None}  # cpu0 went off, cpu1 had no tick
+
+
+JETSON = {
+    "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/in1_label": "VDD_IN",
+    "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/in1_input": "5072",
+    "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/curr1_input": "1035",
+    "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/in2_label": "NC",
+    "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/in3_label": "VDD_SOC",
+    "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/in3_input": "5064",
+    "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/in7_label": "sum of shunt voltages",
+    "bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_1": "POM_5V_GPU",
+    "bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_voltage1_input": "4976",
+    "bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_current1_input": "16",
+    "bus/i2c/drivers/ina238/2-0044/hwmon/hwmon4/name": "ina238",
+    "bus/i2c/drivers/ina238/2-0044/hwmon/hwmon4/label": "VIN",
+    "bus/i2c/drivers/ina238/2-0044/hwmon/hwmon4/in1_input": "19000",
+    "bus/i2c/drivers/ina238/2-0044/hwmon/hwmon4/curr1_input": "700",
+    "devices/platform/bus@0/17000000.gpu/load": "437",
+    "class/devfreq/17000000.gpu/cur_freq": "306000000",
+    "class/thermal/cooling_device0/type": "pwm-fan",
+    "class/thermal/cooling_device0/cur_state": "3",
+    "class/thermal/cooling_device1/type": "cpu-throttle-alert",
+    "class/thermal/cooling_device1/cur_state": "1",
+    "class/hwmon/hwmon3/oc1_event_cnt": "2",
+}
+
+
+def test_power_gpu_and_what_holds_clocks_back_are_read(tmp_path):
+    for path, content in JETSON.items():
+        put(tmp_path, f"sys/{path}", content + "\n")
+    sample = Telemetry(str(tmp_path)).sample()
+    assert sample.rail_mv == {"VDD_IN": 5072, "VDD_SOC": 5064, "VIN": 19000, "POM_5V_GPU": 4976}
+    assert sample.rail_ma == {"VDD_IN": 1035, "VDD_SOC": None, "VIN": 700, "POM_5V_GPU": 16}
+    assert (sample.gpu_load, sample.gpu_hz) == (0.437, 306_000_000)
+    assert sample.cooling == {"cpu-throttle-alert": 1}
+    assert sample.alerts == {"oc1_event_cnt": 2}
+
+
+def test_what_cannot_be_read_is_noted_once_and_with_its_time(tmp_path):
+    zone(tmp_path, 0, "gpu-thermal", "-256000\n")
+    telemetry = Telemetry(str(tmp_path))
+    for _ in range(3):
+        telemetry.sample()
+    (note,) = telemetry.notes()
+    assert (note.about, note.reason) == ("thermal zone gpu-thermal", "is off")
+    assert note.at_ns > 0
+    assert telemetry.notes() == []

@@ -49,7 +49,7 @@ def measured(folder: Path) -> Folders:
     subjects = models(folder)
     scored = datasets.load(data.annotations, data.images)
     unlabelled = datasets.load(None, data.more_images)
-    asked = Measuring(threads=1, warmup=3, timed_runs=30)
+    asked = Measuring(threads=1, warmup=3, timed_runs=30, busy_s=120.0)
     found = Folders(folder / "first", folder / "second", folder / "others")
     target = inventory.load()["loopback"]
     for out in (found.first, found.second):

@@ -51,8 +51,8 @@ def check(
 
     \b
     Examples:
-      halfbyte check runs/best --max-ap-drop 20 --max-memory 2GB
-      halfbyte check runs/after --against runs/before --max-slowdown 900% --junit check.xml
+      halfbyte check runs/best --min-fps 0.5 --max-memory 2GB --junit check.xml
+      halfbyte check runs/best:w8c-a8 --max-ap-drop 5 --against runs/best:float32
     """
     from targets.errors import CheckFailed
     from targets.files import write_whole

@@ -49,8 +49,8 @@ def compare(
 
     \b
     Examples:
-      halfbyte compare runs/before runs/after
-      halfbyte compare runs/best --html runs/best/compare.html
+      halfbyte compare runs/best
+      halfbyte compare runs/best:w8c-a8 runs/best:w4e-a8 --html compare.html
     """
     from targets.files import write_whole
     from toolchain.cli.errors import UsageError

@@ -10,6 +10,7 @@ from pathlib import Path
 from targets.agent import wire
 from targets.errors import InputError
 from toolchain.evaluate.truth import Dataset
+from toolchain.repeats import counted, grouped
 from toolchain.report.figures import Doubt, RunFigures
 from toolchain.report.summarise import summarise
 from toolchain.report.text import clean, name_of
@@ -81,7 +82,7 @@ def sides(wanted: Named) -> list[Side]:
     Raises RunFolderError; InputError: no run, or no such key.
     """
     recorded = RunFolder.open(wanted.folder).load()
-    every = groups = repeats(recorded.runs)
+    groups = [counted(group) for group in grouped(recorded.runs)]
     if not groups:
         raise InputError(
             f"{wanted.folder} holds no run: it was stopped before the first began",
@@ -89,7 +90,7 @@ def sides(wanted: Named) -> list[Side]:
         )
     if wanted.key is not None:
         groups = [_chosen(groups, wanted.key, wanted.folder)]
-    return _of_groups(wanted.folder, recorded, groups, every)
+    return _of_groups(wanted.folder, recorded, groups)
 
 
 def one_side(wanted: Named) -> Side:
@@ -101,21 +102,6 @@ def one_side(wanted: Named) -> Side:
             hint=f"Name one: {', '.join(f'{wanted.folder}:{side.key}' for side in found[:4])}.",
         )
     return found[0]
-
-
-def repeats(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs of the same model on the same target that were asked the same, whole ones first.
-
-    Those that came to nothing count only where a model has no other.
-    """
-    groups: list[list[Run]] = []
-    for run in runs:
-        same = next((group for group in groups if group[0].meta == run.meta), None)
-        if same is None:
-            groups.append([run])
-        else:
-            same.append(run)
-    return [[run for run in group if run.whole] or group[:1] for group in groups]
 
 
 def more(side: Side, others: Sequence[Side]) -> Side:
@@ -153,12 +139,9 @@ def _chosen(groups: list[list[Run]], key: str, folder: Path) -> list[Run]:
     )
 
 
-def _of_groups(
-    folder: Path, recorded: Recorded, groups: list[list[Run]], every: list[list[Run]]
-) -> list[Side]:
-    """Figures as a report has them; of repeats one is scored, as all find the same."""
-    first = tuple(group[0] for group in every)
-    report = summarise(dataclasses.replace(recorded, runs=first))
+def _of_groups(folder: Path, recorded: Recorded, groups: list[list[Run]]) -> list[Side]:
+    """Figures as a report has them."""
+    report = summarise(recorded)
     figures = {run.key: run for run in report.runs}
     return [
         Side(

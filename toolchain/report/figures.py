@@ -142,6 +142,7 @@ class AccuracyFigures:
 class SpeedFigures:
     """fps_model: 1 / median of the timed inferences.  fps_end_to_end: 1 / mean of the four stages
     over the evaluation images.  stages_ms: mean of each stage there.  imgsz: height, width.
+    repeats: runs that the times are of.
 
     The median: one inference that something else disturbed says nothing about the model.  End to
     end the mean: pictures differ, and what counts is how many are done in a time.
@@ -156,6 +157,7 @@ class SpeedFigures:
     end_to_end_images: int
     warmup: int
     timed_on: str | None
+    repeats: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -192,6 +192,7 @@ def _speed(run: RunFigures) -> dict[str, Any]:
         "end_to_end_images": speed.end_to_end_images,
         "warmup": speed.warmup,
         "timed_on": speed.timed_on,
+        "repeats": speed.repeats,
     }
 
 

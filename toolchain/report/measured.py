@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from toolchain.runmeta import ModelMeta
 from toolchain.runs import Run
 
 _NS_PER_MS = 1e6
+_N = TypeVar("_N", int, float)
 
 
 def model_figures(model: ModelMeta, float_model: ModelMeta | None) -> ModelFigures:
@@ -46,10 +49,16 @@ def model_figures(model: ModelMeta, float_model: ModelMeta | None) -> ModelFigur
     )
 
 
-def target_figures(run: Run) -> TargetFigures:
-    """Where it ran; what the board says of itself goes before what the inventory says."""
+def target_figures(runs: Sequence[Run]) -> TargetFigures:
+    """Where it ran; what the board says of itself goes before what the inventory says.
+
+    runs: one, and those that repeat it: hottest of all.
+    """
+    run = runs[0]
     target, facts = run.meta.target, run.last(wire.Facts) or wire.Facts()
-    temps = [t for s in run.of(wire.Sample) for t in s.temps_c.values() if t is not None]
+    temps = [
+        t for one in runs for s in one.of(wire.Sample) for t in s.temps_c.values() if t is not None
+    ]
     known = [word for word in (target.emulated, facts.emulated) if word is not None]
     board = recognise(facts) if facts.compatible or facts.nv_tegra_release else None
     return TargetFigures(
@@ -74,10 +83,14 @@ def target_figures(run: Run) -> TargetFigures:
     )
 
 
-def speed_figures(run: Run) -> SpeedFigures:
-    """Model alone over the timed inferences, end to end over the evaluation images."""
-    inference = latency([timed.inference_ns for timed in run.of(wire.Timed)])
-    images = [record for record in run.of(wire.Detected) if record.boxes_ns is not None]
+def speed_figures(runs: Sequence[Run]) -> SpeedFigures:
+    """Model alone over the timed inferences, end to end over the evaluation images.
+
+    runs: one, and those that repeat it, whose times are put together.
+    """
+    run = runs[0]
+    inference = latency([timed.inference_ns for one in runs for timed in one.of(wire.Timed)])
+    images = [r for one in runs for r in one.of(wire.Detected) if r.boxes_ns is not None]
     stages = _stages(images)
     loaded = run.last(wire.Loaded)
     fed = run.last(wire.TimedInput)
@@ -91,11 +104,25 @@ def speed_figures(run: Run) -> SpeedFigures:
         end_to_end_images=len(images),
         warmup=len(run.of(wire.Warmed)),
         timed_on=fed.source if fed and fed.source else None,
+        repeats=len(runs),
     )
 
 
-def memory_figures(run: Run) -> MemoryFigures:
-    """From the last word on each; of a run cut short the highest that was seen."""
+def memory_figures(runs: Sequence[Run]) -> MemoryFigures:
+    """From the last word on each; of a run cut short the highest that was seen.
+
+    runs: one, and those that repeat it: of these the highest of each.
+    """
+    every = [_memory(run) for run in runs]
+    return MemoryFigures(
+        **{
+            field.name: _highest(getattr(figures, field.name) for figures in every)
+            for field in dataclasses.fields(MemoryFigures)
+        }
+    )
+
+
+def _memory(run: Run) -> MemoryFigures:
     loaded, peak = run.last(wire.Loaded), run.last(wire.Peak)
     loading = run.last(wire.Loading)
     seen = [sample.memory for sample in run.of(wire.Sample)]
@@ -154,7 +181,7 @@ def _ratio(larger: int | None, smaller: int) -> float | None:
     return larger / smaller if larger and smaller else None
 
 
-def _highest(values: Iterable[int | None]) -> int | None:
+def _highest(values: Iterable[_N | None]) -> _N | None:
     return max((value for value in values if value is not None), default=None)
 
 

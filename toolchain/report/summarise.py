@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 from targets.agent import wire
 from targets.progress import SILENT, Progress
 from toolchain.evaluate.truth import Dataset
+from toolchain.repeats import counted, grouped
 from toolchain.report.doubts import doubts_of_dataset, doubts_of_missing, doubts_of_run, merged
 from toolchain.report.figures import (
     DatasetFigures,
@@ -32,15 +34,19 @@ def summarise(recorded: Recorded, *, progress: Progress = SILENT) -> Report:
 
     Only what is in the folder is looked at.
     """
-    runs = _float_first(recorded.runs)
+    groups = {group[0].key: group for group in grouped(recorded.runs)}
+    runs = _float_first([group[0] for group in groups.values()])
     scored = score(runs, recorded.dataset, progress=progress)
-    figures = {run.key: _run_figures(run, runs, scored[run.key], recorded.dataset) for run in runs}
+    figures = {
+        run.key: _run_figures(groups[run.key], runs, scored[run.key], recorded.dataset)
+        for run in runs
+    }
     dataset = _dataset_figures(recorded.dataset, scored) if recorded.dataset else None
     doubts: list[Doubt] = []
     for run in runs:
         reference = float_run(run, runs)
         against = figures[reference.key] if reference and reference is not run else None
-        doubts += doubts_of_run(run, figures[run.key], against)
+        doubts += _doubts(groups[run.key], figures[run.key], against)
         if problem := scored[run.key].problem:
             doubts.append(Doubt("no-accuracy", problem, runs=(run.key,)))
     if dataset is not None:
@@ -63,21 +69,36 @@ def _float_first(runs: Sequence[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: run.meta.model.recipe != "float32")
 
 
+def _doubts(
+    group: Sequence[Run], figures: RunFigures, against: RunFigures | None
+) -> Iterator[Doubt]:
+    """Those about the run that is scored, then of each kind that only a repeat of it has one."""
+    told: set[str] = set()
+    for run in counted(group):
+        of_run = list(doubts_of_run(run, figures, against))
+        for doubt in of_run:
+            if run is group[0] or doubt.code not in told:
+                yield dataclasses.replace(doubt, runs=(group[0].key,))
+        told |= {doubt.code for doubt in of_run}
+
+
 def _run_figures(
-    run: Run, runs: Sequence[Run], scored: Scored, dataset: Dataset | None
+    group: Sequence[Run], runs: Sequence[Run], scored: Scored, dataset: Dataset | None
 ) -> RunFigures:
-    reference = float_run(run, runs)
+    """Of a run and those that repeat it: what is found is the same in all of them."""
+    run, reference = group[0], float_run(group[0], runs)
+    cut = next((run for run in group if not run.whole), None)
     return RunFigures(
         key=run.key,
-        partial=not run.whole,
-        reason="" if run.whole else _reason(run),
+        partial=cut is not None,
+        reason="" if cut is None else _reason(cut),
         model=model_figures(run.meta.model, reference.meta.model if reference else None),
-        target=target_figures(run),
+        target=target_figures(counted(group)),
         settings=run.meta.settings,
         calibration=run.meta.calibration,
         accuracy=scored.accuracy,
-        speed=speed_figures(run),
-        memory=memory_figures(run),
+        speed=speed_figures(counted(group)),
+        memory=memory_figures(counted(group)),
         images_done=len({record.image for record in run.of(wire.Detected)}),
         images_asked=run.meta.images,
         skipped=_skipped(run, dataset),
