@@ -41,6 +41,7 @@ class Settings:
     max_detections: int = 300
     multi_label: bool = True
     probe_values: int = 0
+    steady_s: float = 0.0
     sample_period_s: float = 0.5
     expand_int4: bool = False
     keep_expanded: bool = True

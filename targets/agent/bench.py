@@ -29,6 +29,7 @@ from .records import (
 )
 from .runtime import Model, Runtime
 from .sampler import Sampler
+from .steady import Waiting
 from .telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -162,15 +163,24 @@ class Run:
         return TimedInput(source="synthetic"), synthetic(model.inputs)
 
     def _timings(self, model: Model, tensors: Tuple[NDArray[Any], ...]) -> Iterator[Any]:
-        for kind, first, count in (
-            (Warmed, 0, self._plan.warmup),
-            (Timed, self._plan.first_timed, self._plan.timed_runs),
-        ):
-            for index in range(first, count):
-                start_ns = time.perf_counter_ns()
-                model.run(tensors)
-                yield kind(index=index, inference_ns=time.perf_counter_ns() - start_ns)
-                yield from self._between()
+        for index in range(self._plan.warmup):
+            yield Warmed(index=index, inference_ns=_time_ns(model, tensors))
+            yield from self._between()
+        if self._plan.steady_s:
+            yield from self._until_steady(model, tensors)
+        for index in range(self._plan.first_timed, self._plan.timed_runs):
+            yield Timed(index=index, inference_ns=_time_ns(model, tensors))
+            yield from self._between()
+
+    def _until_steady(self, model: Model, tensors: Tuple[NDArray[Any], ...]) -> Iterator[Any]:
+        """Warm-up inferences until nothing moves any more, or until the time is up."""
+        wait = Waiting(self._plan.steady_s, self._plan.warmup, self._telemetry.hottest_c)
+        while not wait.is_over:
+            inference_ns = _time_ns(model, tensors)
+            yield Warmed(index=wait.inferences, inference_ns=inference_ns)
+            wait.note(inference_ns)
+            yield from self._between()
+        yield wait.end()
 
     def _detections(
         self, model: Model, pictures: Optional[PictureInput], refusal: str
@@ -210,3 +220,10 @@ class Run:
     def _drop_pages(self) -> None:
         if self._plan.drop_pages:
             pages.drop(self._plan.model.path, *self._keeper.paths)
+
+
+def _time_ns(model: Model, tensors: Tuple[NDArray[Any], ...]) -> int:
+    """Of one inference: set input and invoke."""
+    start_ns = time.perf_counter_ns()
+    model.run(tensors)
+    return time.perf_counter_ns() - start_ns

@@ -40,6 +40,8 @@ class Plan:
     warmup, timed_runs: inferences of the model alone.  images: then each of these, end to end.
     confidence: of the detections told back.  fps_confidence: at which `boxes_ns` is timed.
     probe_values: of each output, that many values at most are told after each image (0: none).
+    steady_s: how long the warm-up may go on, after `warmup`, until the board is in a steady state;
+    0: it is not waited for.
     sample_period_s: of the sensor readings, which a thread of its own takes.
     expand_int4: turn INT4 filters into int8 ones before the model is loaded; packed models are
     expanded always.  keep_expanded: write the expanded model next to the packed one, for the next
@@ -63,6 +65,7 @@ class Plan:
     max_detections: int = 300
     multi_label: bool = True
     probe_values: int = 0
+    steady_s: float = 0.0
     sample_period_s: float = 0.5
     expand_int4: bool = False
     keep_expanded: bool = True
@@ -138,6 +141,7 @@ def _plan(value: Dict[str, Any]) -> Plan:
         "max_detections": lambda item: _whole(item, "max_detections", 1, 10_000),
         "multi_label": lambda item: _flag(item, "multi_label"),
         "probe_values": lambda item: _whole(item, "probe_values", 0, 1_000_000),
+        "steady_s": lambda item: _real(item, "steady_s", 0, 86_400),
         "sample_period_s": lambda item: _real(item, "sample_period_s", 0.01, 86_400),
         "expand_int4": lambda item: _flag(item, "expand_int4"),
         "keep_expanded": lambda item: _flag(item, "keep_expanded"),

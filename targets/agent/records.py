@@ -154,6 +154,23 @@ class Warmed:
 
 
 @dataclasses.dataclass(frozen=True)
+class Steady:
+    """The end of a warm-up that waited for a steady state (`steady.py` has the rule).
+
+    reached: False where the time was up first.  inferences: of the warm-up.  latency_change,
+    temp_change_c: over the last window, as the rule took them; None where it never was full, or
+    where no zone can be read.
+    """
+
+    reached: bool = False
+    waited_ns: int = 0
+    inferences: int = 0
+    window_ns: int = 0
+    latency_change: Optional[float] = None
+    temp_change_c: Optional[float] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Timed:
     """One timed inference of the model alone: set input, invoke, nothing else."""
 
@@ -309,7 +326,7 @@ class Finished:
 RECORDS = {
     cls.__name__.lower(): cls
     for cls in (
-        Hello, Facts, Loading, Loaded, TimedInput, Warmed, Timed, Detected, Probed, Skipped, Sample,
-        ToolSaid, Noted, Sampled, Peak, Failed, Finished,
+        Hello, Facts, Loading, Loaded, TimedInput, Warmed, Steady, Timed, Detected, Probed, Skipped,
+        Sample, ToolSaid, Noted, Sampled, Peak, Failed, Finished,
     )
 }  # fmt: skip

@@ -94,6 +94,10 @@ class Telemetry:
         """Degrees Celsius by thermal zone; None where the zone is there and says nothing."""
         return {name: self._zone(name, path) for name, path in self._zones}
 
+    def hottest_c(self) -> Optional[float]:
+        """The hottest zone that can be read; None without one."""
+        return max((temp for temp in self.temps_c().values() if temp is not None), default=None)
+
     def cpu_khz(self) -> Dict[str, Optional[int]]:
         """The clock of each cpufreq policy (a cluster of cores) as the kernel last set it."""
         return {

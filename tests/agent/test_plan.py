@@ -33,6 +33,7 @@ PLANS = st.builds(
     max_detections=st.integers(1, 1000),
     multi_label=st.booleans(),
     sample_period_s=st.floats(0.01, 100),
+    steady_s=st.floats(0, 600),
     first_seq=st.integers(0, 1000),
     first_timed=st.integers(0, 1000),
     first_image=st.integers(0, 1000),
