@@ -114,7 +114,7 @@ def apply(board: Board, settings: Settings, *, deadline: Deadline, lease_s: floa
 
 
 def _without_others(board: Board, deadline: Deadline) -> tuple[Board, list[str]]:
-    """The board as it is once what somebody else left in force is put back; a doubt if it is not."""
+    """The board once what somebody else left in force is put back; a doubt if it is not."""
     if board.held is None:
         return board, []
     label = board.held.label

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from toolchain.cli import console
-from toolchain.cli.options import json_option
+from toolchain.cli.options import accept_new_option, json_option
 from toolchain.cli.paths import existing_file
 
 if TYPE_CHECKING:
+    from targets.firmware.apply import Applied
+    from targets.firmware.diff import Difference
+    from targets.firmware.look import Board
     from targets.firmware.resolve import Library, Settings
+    from targets.firmware.restore import Restored
 
+_WORK_S = 600.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 profile_option = click.option(
@@ -94,6 +101,153 @@ def show(
     console.show(found, as_json=as_json, text=_settings)
 
 
+ask_sudo_option = click.option(
+    "--ask-sudo", is_flag=True, help="Ask for the password of sudo on the board, if it wants one."
+)
+board_option = click.option("--board", help="The settings of this board, whatever it says it is.")
+
+
+@firmware.command()
+@click.argument("name")
+@profile_option
+@board_option
+@laid_over_options
+@ask_sudo_option
+@accept_new_option
+@json_option
+def diff(name: str, profile: str, as_json: bool, **asked: Any) -> None:
+    """Show what a profile would change on the target NAME; nothing is changed.
+
+    \b
+    Example:
+      halfbyte firmware diff garage-pi --profile benchmark
+    """
+    from targets.firmware.diff import compare, unexpected
+
+    with _seen(name, asked) as board:
+        settings = _settings_for(board, profile, asked)
+        result = {
+            "target": name,
+            "board": settings.board,
+            "profile": profile,
+            "held": board.held,
+            "differences": compare(settings, board.seen),
+            "doubts": unexpected(settings, board.seen),
+            "not_permitted": _refusal(board.not_permitted),
+        }
+    console.show(result, as_json=as_json, text=_differences)
+
+
+@firmware.command("apply")
+@click.argument("name")
+@profile_option
+@board_option
+@click.option(
+    "--for",
+    "hold",
+    default="24h",
+    show_default=True,
+    help="Put everything back by itself after so long: 90s, 30m, 24h, 7d.",
+)
+@laid_over_options
+@ask_sudo_option
+@accept_new_option
+@json_option
+def apply_(name: str, profile: str, hold: str, as_json: bool, **asked: Any) -> int:
+    """Put a profile in force on the target NAME, read it back, and leave a guard.
+
+    Everything goes back as it was with `halfbyte firmware restore`, by itself after --for, and
+    when the board restarts.  Exits with 8 if something that was asked for is not in force.
+
+    \b
+    Examples:
+      halfbyte firmware apply garage-pi --profile benchmark
+      halfbyte firmware apply shed --profile quiet --for 30m --set cpu.max_khz=1200000
+    """
+    from targets.deadline import Deadline
+    from targets.firmware.apply import apply
+
+    lease_s = _seconds(hold)
+    with _seen(name, asked) as board:
+        settings = _settings_for(board, profile, asked)
+        done = apply(board, settings, deadline=Deadline.after(_WORK_S), lease_s=lease_s)
+    result = {
+        "target": name,
+        **{key: getattr(done, key) for key in ("board", "profile", "before", "after", "held")},
+        "held_for_s": lease_s,
+        "doubts": done.doubts,
+        "not_permitted": _refusal(done.not_permitted),
+        "backup": done.kept_at,
+    }
+    console.show(result, as_json=as_json, text=lambda _: _applied(name, done, hold))
+    return 0 if done.in_force else 8
+
+
+@firmware.command()
+@click.argument("name")
+@ask_sudo_option
+@accept_new_option
+@json_option
+def restore(name: str, as_json: bool, **asked: Any) -> None:
+    """Put back what the settings of the target NAME were.
+
+    \b
+    Example:
+      halfbyte firmware restore garage-pi
+    """
+    from targets.deadline import Deadline
+    from targets.firmware.restore import restore as put_back
+
+    with _seen(name, asked) as board:
+        done = put_back(board, deadline=Deadline.after(_WORK_S))
+    console.show(done, as_json=as_json, text=lambda _: _restored(name, done))
+
+
+@contextlib.contextmanager
+def _seen(name: str, asked: dict[str, Any]) -> Iterator[Board]:
+    """The target, reached and looked at."""
+    from targets.deadline import Deadline
+    from targets.firmware.look import look
+    from targets.loopback import reachable
+    from targets.privilege import Privilege
+    from toolchain import measuring
+    from toolchain.cli.options import targets_of
+    from toolchain.cli.trust import trust
+
+    allowed = trust(accept_new=asked["accept_new"])
+    password = allowed.password if asked["ask_sudo"] else None
+    with (
+        reachable(targets_of([name])[0]) as target,
+        measuring.connected(target, allowed) as connection,
+    ):
+        deadline = Deadline.after(_WORK_S)
+        privilege = Privilege.of(connection, password, deadline=deadline)
+        yield look(connection, privilege, deadline=deadline)
+
+
+def _settings_for(board: Board, profile: str, asked: dict[str, Any]) -> Settings:
+    """Chosen by what the board says it is, and not by its name."""
+    from targets.firmware.resolve import board_of, override, resolve
+
+    known = _library(asked["config"])
+    name = asked["board"] or board_of(board.compatible, known)
+    return resolve(known, name, profile, dict(override(text) for text in asked["overrides"]))
+
+
+def _seconds(written: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", written)
+    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0
+    if not 1 <= seconds <= 366 * 86400:
+        raise click.BadParameter(f"{written!r} is no time such as 30m or 24h", param_hint="--for")
+    return float(seconds)
+
+
+def _refusal(refused: Any) -> dict[str, Any] | None:
+    if refused is None:
+        return None
+    return {"reason": refused.reason, "sudoers": refused.sudoers, "hint": refused.hint}
+
+
 def _library(config: Path | None) -> Library:
     from targets.firmware.resolve import library
 
@@ -124,3 +278,61 @@ def _settings(found: Settings) -> str:
         if value.source is not None:
             lines.append(f"  source: {value.source}")
     return console.printable("\n".join(lines))
+
+
+def _differences(result: dict[str, Any]) -> Any:
+    from rich.console import Group
+
+    lines = [f"{result['target']} is a {result['board']}; profile {result['profile']}:"]
+    if result["held"] is not None:
+        lines.append(f"settings for {result['held'].label} are in force now")
+    notes = [f"note: {doubt}" for doubt in result["doubts"]]
+    if result["not_permitted"] is not None:
+        notes += _how_to_permit(result["not_permitted"])
+    parts = [console.plain_text("\n".join(lines)), _rows(result["differences"])]
+    return Group(*parts, *([console.plain_text("\n".join(notes))] if notes else []))
+
+
+def _rows(differences: tuple[Difference, ...]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("setting", "of", "now", "wanted", "from"):
+        table.add_column(column)
+    for item in differences:
+        row = item.row
+        wanted = "stays" if row.wanted is None else "is so" if row.in_force else row.wanted
+        if item.needs_reboot and item.changes:
+            wanted += " (at the next start, with --reboot)"
+        words = (row.key, row.where, row.now or "-", row.note or wanted, item.origin)
+        table.add_row(*map(console.plain_text, words))
+    return table
+
+
+def _applied(name: str, done: Applied, hold: str) -> Any:
+    from rich.console import Group
+
+    lines = [f"doubt: {doubt}" for doubt in done.doubts]
+    if done.not_permitted is not None:
+        lines += _how_to_permit(_refusal(done.not_permitted) or {})
+    if done.held:
+        lines.append(f"back as it was: `halfbyte firmware restore {name}`, or in {hold} by itself")
+        lines.append(f"what it was: {done.kept_at}")
+    else:
+        lines.append("nothing was changed")
+    return Group(_rows(done.after), console.plain_text("\n".join(lines)))
+
+
+def _restored(name: str, done: Restored) -> str:
+    if not done.why:
+        return f"{name}: nothing was held"
+    if not done.restarted:
+        return f"{name}: {done.count} settings are as they were"
+    lines = [f"{name} was restarted meanwhile, which undid its settings"]
+    lines += [f"  {path} was {was} before, and is {now} since" for path, was, now in done.differs]
+    return console.printable("\n".join(lines))
+
+
+def _how_to_permit(refused: dict[str, Any]) -> list[str]:
+    return [f"not permitted: {refused['reason']}", f"  try: {refused['hint']}"]

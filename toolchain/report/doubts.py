@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from targets.agent import wire
 from toolchain.report.figures import DatasetFigures, Doubt, RunFigures, Watched
-from toolchain.report.text import between, clean
+from toolchain.report.text import between, clean, signed
 from toolchain.report.watched import clock_drops
 from toolchain.runs import Recorded, Run
 
@@ -173,6 +173,8 @@ def _of_timing(figures: RunFigures) -> Iterator[Doubt]:
             "scattered",
             f"Latency scatters: p90 is {inference.spread:.2f} times the median.",
         )
+    if figures.speed.steady is False:
+        yield Doubt("unsteady", _unsteady(figures))
     if figures.speed.timed_on == "synthetic":
         yield Doubt("timed-on-noise", "Timed on noise, for want of a picture.", "note")
     allowed = figures.target.cpus_allowed
@@ -181,6 +183,14 @@ def _of_timing(figures: RunFigures) -> Iterator[Doubt]:
             "too-many-threads",
             f"{figures.speed.threads} threads on {_count(allowed, 'CPU')}: fewer may be faster.",
         )
+
+
+def _unsteady(figures: RunFigures) -> str:
+    latency, heat = figures.speed.latency_slope or 0.0, figures.speed.temperature_slope
+    words = f"latency changed by {signed(latency)} % a minute"
+    if heat is not None:
+        words += f" and a temperature by {signed(heat)} °C"
+    return f"It had not come to rest: at the end {words}; warm up for longer."
 
 
 def _of_board(run: Run, figures: RunFigures) -> Iterator[Doubt]:

@@ -142,7 +142,9 @@ class AccuracyFigures:
 class SpeedFigures:
     """fps_model: 1 / median of the timed inferences.  fps_end_to_end: 1 / mean of the four stages
     over the evaluation images.  stages_ms: mean of each stage there.  imgsz: height, width.
-    repeats: runs that the times are of.
+    repeats: runs that the times are of.  burst, sustained: the first seconds and the later half of
+    a run that was long enough; the slopes there, in percent and °C a minute, and whether it had
+    come to rest (`report.pace`, of the first run).
 
     The median: one inference that something else disturbed says nothing about the model.  End to
     end the mean: pictures differ, and what counts is how many are done in a time.
@@ -158,6 +160,11 @@ class SpeedFigures:
     warmup: int
     timed_on: str | None
     repeats: int = 1
+    burst: Latency | None = None
+    sustained: Latency | None = None
+    latency_slope: float | None = None
+    temperature_slope: float | None = None
+    steady: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,6 +193,11 @@ def _speed(run: RunFigures) -> dict[str, Any]:
         "warmup": speed.warmup,
         "timed_on": speed.timed_on,
         "repeats": speed.repeats,
+        "burst_ms": _latency(speed.burst),
+        "sustained_ms": _latency(speed.sustained),
+        "latency_slope_percent_per_minute": _rounded(speed.latency_slope),
+        "temperature_slope_c_per_minute": _rounded(speed.temperature_slope),
+        "steady": speed.steady,
     }
 
 

@@ -18,6 +18,7 @@ from toolchain.report.figures import (
     SpeedFigures,
     TargetFigures,
 )
+from toolchain.report.pace import pace
 from toolchain.report.percentiles import interval
 from toolchain.runmeta import ModelMeta
 from toolchain.runs import Run
@@ -92,6 +93,7 @@ def speed_figures(runs: Sequence[Run]) -> SpeedFigures:
     inference = latency([timed.inference_ns for one in runs for timed in one.of(wire.Timed)])
     images = [r for one in runs for r in one.of(wire.Detected) if r.boxes_ns is not None]
     stages = _stages(images)
+    found = pace(run)
     loaded = run.last(wire.Loaded)
     fed = run.last(wire.TimedInput)
     return SpeedFigures(
@@ -105,6 +107,11 @@ def speed_figures(runs: Sequence[Run]) -> SpeedFigures:
         warmup=len(run.of(wire.Warmed)),
         timed_on=fed.source if fed and fed.source else None,
         repeats=len(runs),
+        burst=latency(found.burst_ns),
+        sustained=latency(found.sustained_ns),
+        latency_slope=found.latency_slope,
+        temperature_slope=found.temperature_slope,
+        steady=found.steady,
     )
 
 

@@ -1,0 +1,116 @@
+"""Burst beside sustained, and whether a run had come to rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from targets.agent import wire
+from tests.report.folders import Outcome, create, meta, records, sample
+from toolchain.report.pace import Pace, pace, theil_sen
+from toolchain.report.summarise import summarise
+from toolchain.runs import Run
+
+SECOND = 10**9
+
+
+def worked(
+    seconds: int, latency_ms: Callable[[float], float], celsius: Callable[[float], float] | None
+) -> Run:
+    """A run of 10 inferences a second, with a reading each second; 3 of warm-up."""
+    envelopes = []
+    for n in range(seconds * 10):
+        at_s = (n + 1) / 10
+        kind = wire.Warmed if n < 3 else wire.Timed
+        envelopes.append((at_s, kind(n, int(latency_ms(at_s) * 1e6))))
+        if celsius is not None and n % 10 == 0:
+            envelopes.append((at_s, sample(temps_c={"cpu": celsius(at_s), "off": None})))
+    return Run(
+        "a",
+        meta(),
+        Outcome(whole=True),
+        tuple(
+            wire.Envelope(seq, int(at_s * SECOND), record)
+            for seq, (at_s, record) in enumerate(envelopes)
+        ),
+    )
+
+
+def throttling(at_s: float) -> float:
+    """100 ms, then slower and slower towards 150 ms with a time constant of 40 s."""
+    return 100 + 50 * (1 - math.exp(-at_s / 40))
+
+
+def test_a_board_that_slows_down_is_faster_at_first_than_for_long() -> None:
+    found = pace(worked(400, throttling, lambda s: 80 - 40 * math.exp(-s / 40)))
+    assert 100 < np.median(found.burst_ns) / 1e6 < 107
+    assert 149 < np.median(found.sustained_ns) / 1e6 <= 150
+    assert found.steady is True
+
+
+def test_one_that_is_still_slowing_down_has_not_come_to_rest() -> None:
+    found = pace(worked(90, throttling, None))
+    assert found.latency_slope is not None
+    assert found.latency_slope > 5
+    assert found.temperature_slope is None
+    assert found.steady is False
+
+
+def test_one_that_is_still_warming_up_has_not_either() -> None:
+    found = pace(worked(90, lambda _: 100.0, lambda s: 40 + s / 30))
+    assert found.latency_slope == pytest.approx(0, abs=1e-6)
+    assert found.temperature_slope == pytest.approx(2, abs=0.1)
+    assert found.steady is False
+
+
+def test_single_slow_inferences_do_not_tilt_a_run() -> None:
+    found = pace(worked(90, lambda s: 900.0 if s > 85 and s % 1 < 0.2 else 100.0, None))
+    assert found.steady is True
+
+
+def test_a_short_run_has_a_burst_and_nothing_sustained() -> None:
+    found = pace(worked(20, throttling, None))
+    assert len(found.burst_ns) == pytest.approx(100, abs=2)
+    assert found.sustained_ns == ()
+    assert found.steady is None
+    assert pace(Run("a", meta(), None, ())) == Pace((), (), 0.0)
+
+
+def test_a_report_says_both_and_doubts_what_had_not_come_to_rest(tmp_path: Path) -> None:
+    folder = create(tmp_path)
+    folder.start("a", meta())
+    start, *_ = records()
+    run = worked(90, throttling, None)
+    for seq, (at, record) in enumerate(
+        [(0, start), *((e.monotonic_ns, e.record) for e in run.records), (10**12, wire.Finished())]
+    ):
+        folder.append("a", wire.encode(record, seq, at))
+    folder.finish("a", Outcome(whole=True))
+    report = summarise(folder.load())
+    [figures] = report.runs
+    assert figures.speed.burst is not None
+    assert figures.speed.sustained is not None
+    assert figures.speed.burst.p50_ms < figures.speed.sustained.p50_ms
+    [doubt] = [doubt for doubt in report.doubts if doubt.code == "unsteady"]
+    assert "% a minute" in doubt.text
+
+
+@given(
+    st.floats(-100, 100),
+    st.floats(-100, 100),
+    st.lists(st.integers(0, 10**6), min_size=2, max_size=400, unique=True),
+)
+def test_points_on_a_line_have_its_slope(slope: float, offset: float, xs: list[int]) -> None:
+    x = np.array(xs, np.float64)
+    found = theil_sen(x, offset + slope * x)
+    assert found == pytest.approx(slope, abs=1e-4)
+
+
+def test_points_at_one_place_have_none() -> None:
+    assert theil_sen(np.ones(5), np.arange(5.0)) is None

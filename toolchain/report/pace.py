@@ -1,0 +1,119 @@
+"""How fast a model runs at first, how fast for long, and whether it had come to rest.
+
+A cool board runs at its highest clock until it is warm.  `burst` is the first BURST_S seconds of
+work, the first inference left out (it is cold in another sense: caches, pages).  `sustained` is the
+later half of the timed inferences of a run that worked for SUSTAINED_S seconds or more: a small
+board takes minutes to warm through, so that this is the least, and the slope says whether it was
+enough.  A run has come to rest where, over that half, latency changes by less than STEADY_PERCENT
+a minute and temperature by less than STEADY_C a minute.
+
+Slopes are Theil and Sen's (the median of those between pairs), so that single slow inferences and
+readings do not tilt them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.agent import wire
+from toolchain.runs import Run
+
+BURST_S: Final = 10.0
+SUSTAINED_S: Final = 60.0
+STEADY_PERCENT: Final = 1.0  # of latency, a minute
+STEADY_C: Final = 0.5  # a minute
+_FEWEST: Final = 5
+_MOST_POINTS: Final = 300  # of which all pairs are taken
+_NS_PER_S: Final = 1e9
+
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """burst_ns, sustained_ns: times of inferences; empty where the run was too short.
+
+    worked_s: from the first inference to the last timed one.  latency_slope: percent a minute.
+    temperature_slope: of the sensor that changed most, °C a minute.  None where unknown.
+    """
+
+    burst_ns: tuple[int, ...]
+    sustained_ns: tuple[int, ...]
+    worked_s: float
+    latency_slope: float | None = None
+    temperature_slope: float | None = None
+
+    @property
+    def steady(self) -> bool | None:
+        """Whether it had come to rest; None where it did not run for long enough to say."""
+        if self.latency_slope is None:
+            return None
+        warming = self.temperature_slope is not None and abs(self.temperature_slope) > STEADY_C
+        return abs(self.latency_slope) <= STEADY_PERCENT and not warming
+
+
+def pace(run: Run) -> Pace:
+    """From the warm-up and timed inferences, by the board's clock."""
+    done = [
+        (
+            envelope.monotonic_ns,
+            envelope.record.inference_ns,
+            isinstance(envelope.record, wire.Timed),
+        )
+        for envelope in run.records
+        if isinstance(envelope.record, wire.Warmed | wire.Timed)
+    ]
+    if len(done) < 2:
+        return Pace((), (), 0.0)
+    began = done[0][0] - done[0][1]
+    burst = tuple(ns for at, ns, _ in done[1:] if at - began <= BURST_S * _NS_PER_S)
+    timed = [(at, ns) for at, ns, is_timed in done if is_timed]
+    worked_s = (done[-1][0] - began) / _NS_PER_S
+    late = timed[len(timed) // 2 :]
+    if worked_s < SUSTAINED_S or len(late) < _FEWEST or min(ns for _, ns in late) <= 0:
+        return Pace(burst, (), worked_s)
+    at_min = np.array([at for at, _ in late], np.float64) / (60 * _NS_PER_S)
+    slope = theil_sen(at_min, np.log([ns for _, ns in late]))
+    return Pace(
+        burst,
+        tuple(ns for _, ns in late),
+        worked_s,
+        None if slope is None else 100 * slope,
+        _temperature_slope(run, late[0][0]),
+    )
+
+
+def theil_sen(x: Floats, y: Floats) -> float | None:
+    """The median of the slopes between all pairs of points; None where all x are the same.
+
+    x, y: float64 [n].  Of many points an even choice is taken.
+    """
+    chosen = np.linspace(0, len(x) - 1, min(len(x), _MOST_POINTS)).round().astype(np.intp)
+    first, second = np.triu_indices(len(chosen), 1)
+    across = x[chosen][second] - x[chosen][first]
+    up = y[chosen][second] - y[chosen][first]
+    apart = across != 0
+    return float(np.median(up[apart] / across[apart])) if apart.any() else None
+
+
+def _temperature_slope(run: Run, since_ns: int) -> float | None:
+    readings: dict[str, list[tuple[float, float]]] = {}
+    for envelope in run.records:
+        if isinstance(envelope.record, wire.Sample) and envelope.monotonic_ns >= since_ns:
+            for sensor, celsius in envelope.record.temps_c.items():
+                if celsius is not None:
+                    at_min = envelope.monotonic_ns / (60 * _NS_PER_S)
+                    readings.setdefault(sensor, []).append((at_min, celsius))
+    slopes = [_slope(points) for points in readings.values() if len(points) >= _FEWEST]
+    known = [slope for slope in slopes if slope is not None]
+    return max(known, key=abs, default=None)
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float | None:
+    x, y = np.array(points, np.float64).T
+    return theil_sen(x, y)
