@@ -50,5 +50,6 @@ class Bundles:
                 iou=asked.iou,
                 max_detections=asked.max_detections,
                 multi_label=asked.multi_label,
+                steady_s=asked.steady_s,
             ),
         )

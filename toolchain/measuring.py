@@ -83,6 +83,8 @@ class Measuring:
     wheelhouse: Path | None = None
     again: bool = False  # measure anew what the run folder has whole
     busy_s: float = 0.0  # to wait for a board that another run holds
+    steady_s: float = 0.0  # to wait for a steady state, after the warm-up
+    repeat: int = 1  # every model in turn, so often
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +187,7 @@ def measure(
     whole = {run.key: run.meta for run in folder.load().runs if run.whole}
     faults: list[HalfbyteError] = []
     keys = run_keys(subjects, board.target)
-    for subject, key in zip(subjects, keys, strict=True):
+    for subject, key in repeated(subjects, keys, settings.repeat):
         meta = _meta(subject, board, bundles.dataset, settings)
         if whole.get(key) == meta and not settings.again:
             _log.info("%s was measured before, whole; --again measures it anew", key)
@@ -202,13 +204,22 @@ def measure(
     return faults
 
 
+def repeated(
+    subjects: Sequence[Subject], keys: Sequence[str], times: int
+) -> Iterator[tuple[Subject, str]]:
+    """All in turn, then all again: A B A B, so that what drifts disturbs all alike."""
+    for turn in range(times):
+        for subject, key in zip(subjects, keys, strict=True):
+            yield subject, f"{key}.{turn + 1}" if turn else key
+
+
 def run_keys(subjects: Sequence[Subject], target: Target) -> list[str]:
     """Names of the runs inside their folder; those of different models differ."""
     names = [f"{s.meta.weights}-{s.meta.recipe or s.meta.sha256[:8]}" for s in subjects]
     keys = []
     for name, subject in zip(names, subjects, strict=True):
         model = name if names.count(name) == 1 else f"{name}-{subject.meta.sha256[:8]}"
-        plain = (_UNFIT.sub("-", text).strip("-.") for text in (model[-60:], target.name[:38]))
+        plain = (_UNFIT.sub("-", text).strip("-.") for text in (model[-60:], target.name[:33]))
         keys.append("@".join(plain))
     return keys
 
@@ -228,6 +239,7 @@ def _meta(subject: Subject, board: Board, dataset: Dataset | None, settings: Mea
             warmup=settings.warmup,
             timed_runs=settings.timed_runs,
             confidence=settings.confidence,
+            steady_s=settings.steady_s,
         ),
         images=0 if dataset is None else len(dataset.images),
         calibration=subject.calibration,

@@ -158,10 +158,11 @@ def report(folder: Path, *, progress: Progress = SILENT) -> Measured:
     return Measured(folder, made, tuple(write(made, folder)))
 
 
-def check_measured(measured: Measured) -> None:
+def check_measured(measured: Measured, *, strict: bool = False) -> None:
     """Raises what a finished command should fail with.
 
     An early end, no picture that could be read (ImageUnreadable), or nothing detected.
+    strict: any reason to doubt a figure too (CheckFailed), but not a mere note.
     """
     if measured.faults:
         raise measured.faults[0]
@@ -171,6 +172,14 @@ def check_measured(measured: Measured) -> None:
             "a model detected nothing at all on these images",
             hint=f"See {measured.folder / 'report.html'}; compare its inputs with the float "
             "model's, and its labels with the data.",
+        )
+    warnings = [doubt for doubt in measured.report.doubts if doubt.level == "warning"]
+    if strict and warnings:
+        more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+        raise CheckFailed(
+            f"{warnings[0].text}{more}",
+            hint="The report shows all reasons above its figures; without --strict they are told "
+            "and no more.",
         )
 
 

@@ -54,7 +54,10 @@ class TargetMeta:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the plan asked for: the thresholds are scores and IoU, 0 to 1."""
+    """What the plan asked for: the thresholds are scores and IoU, 0 to 1.
+
+    steady_s: how long the warm-up was allowed to wait for a steady state; 0: it did not wait.
+    """
 
     threads: int
     warmup: int
@@ -64,6 +67,7 @@ class Settings:
     iou: float = 0.65
     max_detections: int = 300
     multi_label: bool = True
+    steady_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

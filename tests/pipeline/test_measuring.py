@@ -69,6 +69,34 @@ def test_two_models_of_one_name_are_two_runs(place: Path) -> None:
     assert sorted(run["model"]["bits"] for run in runs(place / "named")) == [4, 8]
 
 
+def test_repeats_run_in_turn_and_count_as_one_model_each(place: Path) -> None:
+    models = [f"models/best-96x128-{recipe}.tflite" for recipe in ("float32", "w8c-a8")]
+    done = halfbyte(place, "bench", *models, *QUICK, "--repeat", "3", "--out", "repeated")
+    assert done.returncode == 0, done.stderr
+    begun = list(json.loads((place / "repeated" / "run.json").read_text())["runs"])
+    one, other = begun[:2]
+    assert begun == [one, other, f"{one}.2", f"{other}.2", f"{one}.3", f"{other}.3"]
+    assert [run["speed"]["repeats"] for run in runs(place / "repeated")] == [3, 3]
+    assert [run["speed"]["inference_ms"]["samples"] for run in runs(place / "repeated")] == [9, 9]
+
+
+def test_strict_fails_where_the_report_doubts_a_figure(place: Path) -> None:
+    model = "models/best-96x128-w8c-a8.tflite"
+    done = halfbyte(place, "bench", model, *QUICK, "--strict", "--out", "strict")
+    assert done.returncode == 8
+    assert "more" in done.stderr
+    assert len(runs(place / "strict")) == 1
+
+
+def test_a_steady_state_is_waited_for_and_the_wait_is_told(place: Path) -> None:
+    model = "models/best-96x128-w8c-a8.tflite"
+    done = halfbyte(place, "bench", model, *QUICK, "--steady", "2", "--out", "steady")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((place / "steady" / "report.json").read_text())
+    assert "not-steady" in {doubt["code"] for doubt in report["doubts"]}
+    assert report["runs"][0]["speed"]["warmup"] > 10
+
+
 def test_a_run_folder_takes_no_runs_of_another_size(place: Path) -> None:
     model = "models/best-96x128-w8c-a8.tflite"
     assert halfbyte(place, "bench", model, *QUICK, "--out", "one").returncode == 0

@@ -118,6 +118,24 @@ def test_a_partial_run_says_how_far_it_came_and_why(tmp_path: Path) -> None:
     )
 
 
+def test_a_steady_state_that_was_not_reached_is_doubted(tmp_path: Path) -> None:
+    waited = wire.Steady(
+        waited_ns=600 * 10**9, window_ns=20 * 10**9, latency_change=0.031, temp_change_c=1.24
+    )
+    found = doubts(tmp_path / "not", [*records()[:3], waited, *records()[3:]])
+    assert found["not-steady"].text == (
+        "No steady state within 600 s of warm-up: latency still changed by +3.1%, "
+        "the hottest zone by +1.2 °C in 20 s."
+    )
+    reached = dataclasses.replace(waited, reached=True)
+    assert "not-steady" not in doubts(tmp_path / "yes", [*records()[:3], reached, *records()[3:]])
+
+
+def test_a_board_that_restarted_in_the_run_is_doubted(tmp_path: Path) -> None:
+    found = doubts(tmp_path, [*records()[:6], wire.Hello(boot_id="b"), *records()[1:]])
+    assert "restarted 1 time in this run" in found["restarted"].text
+
+
 def test_what_the_board_said_when_it_failed_is_told(tmp_path: Path) -> None:
     cut = [*records()[:4], wire.Failed(kind="out-of-memory", message="no room for tensors")]
     found = doubts(tmp_path, cut, outcome=Outcome(whole=False))

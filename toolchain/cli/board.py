@@ -175,7 +175,7 @@ def _measure(
         progress=console.progress(),
     )
     console.show_report(measured, as_json=as_json)
-    pipeline.check_measured(measured)
+    pipeline.check_measured(measured, strict=asked["strict"])
 
 
 def _tell(folder: Path) -> None:

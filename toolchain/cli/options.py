@@ -63,6 +63,30 @@ _measuring: list[Callable[[Any], Any]] = [
         help="Timed inferences of the model alone.",
     ),
     click.option(
+        "--steady",
+        "steady_s",
+        type=click.FloatRange(1),
+        is_flag=False,
+        flag_value=600.0,
+        default=None,
+        metavar="[SECONDS]",
+        help="Warm up until latency and temperature stand still, for 600 s at most or as many as "
+        "given; the report then shows the burst before beside what is sustained.",
+    ),
+    click.option(
+        "--repeat",
+        type=click.IntRange(1, 100),
+        default=1,
+        show_default=True,
+        help="Run all models in turn this often (A B A B), so that differences can be told from "
+        "drift.",
+    ),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Fail (exit code 8) where the report doubts a figure.",
+    ),
+    click.option(
         "--wait",
         "busy_s",
         type=click.FloatRange(0),
@@ -189,6 +213,8 @@ def measuring_of(asked: dict[str, Any]) -> Measuring:
         wheelhouse=asked["wheelhouse"],
         again=asked["again"],
         busy_s=asked["busy_s"],
+        steady_s=asked["steady_s"] or 0.0,
+        repeat=asked["repeat"],
     )
 
 

@@ -103,4 +103,4 @@ def run(
     for line in [] if as_json else predicted_lines(measured.predicted):
         console.note(line)
     console.show_report(measured, as_json=as_json)
-    pipeline.check_measured(measured)
+    pipeline.check_measured(measured, strict=asked["strict"])

@@ -94,6 +94,23 @@ def _incomplete(run: Run, figures: RunFigures) -> Iterator[Doubt]:
             f"{len(run.of(wire.Timed))} of {figures.settings.timed_runs} timed inferences; "
             f"{figures.reason}",
         )
+    waited = run.last(wire.Steady)
+    if waited is not None and not waited.reached:
+        yield Doubt(
+            "not-steady",
+            f"No steady state within {waited.waited_ns / 1e9:.0f} s of warm-up"
+            + (
+                f": latency still changed by {waited.latency_change:+.1%}"
+                if waited.latency_change is not None
+                else ": it was too short to tell"
+            )
+            + (
+                f", the hottest zone by {waited.temp_change_c:+.1f} °C"
+                if waited.temp_change_c is not None
+                else ""
+            )
+            + f" in {waited.window_ns / 1e9:.0f} s.",
+        )
     restarts = len(run.of(wire.Hello)) - 1
     if restarts > 0:
         yield Doubt(
