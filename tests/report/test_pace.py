@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from targets.agent import wire
 from tests.report.folders import Outcome, create, meta, records, sample
+from toolchain.report.html import HtmlWriter
 from toolchain.report.pace import Pace, pace, theil_sen
 from toolchain.report.summarise import summarise
 from toolchain.runs import Run
@@ -97,6 +98,7 @@ def test_a_report_says_both_and_doubts_what_had_not_come_to_rest(tmp_path: Path)
     assert figures.speed.burst is not None
     assert figures.speed.sustained is not None
     assert figures.speed.burst.p50_ms < figures.speed.sustained.p50_ms
+    assert "Sustained p50" in HtmlWriter().render(report)
     [doubt] = [doubt for doubt in report.doubts if doubt.code == "unsteady"]
     assert "% a minute" in doubt.text
 

@@ -54,8 +54,8 @@ _SETTINGS: Final[tuple[tuple[str, str, Callable[[Side], Any]], ...]] = (
 # Doubts of a report that speak of time or of what is missing; the others are in the reports.
 _DOUBTS: Final = frozenset(
     ("partial", "emulated", "not-timed", "hot", "slowed", "busy", "swapped", "too-many-threads",
-     "few-timed", "scattered", "calibration-scored", "clock-drop", "held-back", "throttled",
-     "over-current", "restarted", "sampling-cost")
+     "few-timed", "scattered", "unsteady", "calibration-scored", "clock-drop", "held-back",
+     "throttled", "over-current", "restarted", "sampling-cost")
 )  # fmt: skip
 
 
