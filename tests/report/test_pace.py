@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,24 @@ def test_a_short_run_has_a_burst_and_nothing_sustained() -> None:
     assert found.sustained_ns == ()
     assert found.steady is None
     assert pace(Run("a", meta(), None, ())) == Pace((), (), 0.0)
+
+
+@pytest.mark.parametrize(("seconds", "reached"), [(20, True), (20, False), (90, True), (90, False)])
+def test_after_a_wait_for_a_steady_state_all_timed_inferences_are_sustained(
+    seconds: int, reached: bool
+) -> None:
+    run = worked(seconds, throttling, None)
+    place = next(n for n, e in enumerate(run.records) if isinstance(e.record, wire.Timed))
+    waited = wire.Envelope(0, run.records[place].monotonic_ns, wire.Steady(reached=reached))
+    found = pace(
+        dataclasses.replace(run, records=(*run.records[:place], waited, *run.records[place:]))
+    )
+    if reached:
+        assert len(found.sustained_ns) == 10 * seconds - 3
+        assert found.steady is (seconds == 20)  # in the long one times still grew afterwards
+    else:
+        assert found.steady is False
+        assert found.latency_slope is None
 
 
 def test_a_report_says_both_and_doubts_what_had_not_come_to_rest(tmp_path: Path) -> None:
