@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.agent.flat import Flat, Malformed
+from targets.agent.flat import IDENTIFIER, Flat, Malformed
 from targets.items import Item
 from targets.stretches import Stretches
 
@@ -27,6 +27,7 @@ from targets.stretches import Stretches
 ENTRY: Final = struct.Struct("<6sH")
 LEAST_FILE_BYTES: Final = 64 * 1024
 MOST_FILE_BYTES: Final = 1024 * 1024 * 1024
+_OTHER_FILE_BYTES: Final = 32 * 1024 * 1024  # large files that are no models are compressed
 MOST_PIECES: Final = 1 << 17  # `targets/receiver.py` takes no more
 
 _LARGEST_BYTES = (1 << 16) - 1
@@ -43,6 +44,8 @@ def table(item: Item) -> bytes:
     if not LEAST_FILE_BYTES <= item.size_bytes <= MOST_FILE_BYTES:
         return b""
     try:
+        if item.size_bytes > _OTHER_FILE_BYTES and item.beginning(8)[4:] != IDENTIFIER:
+            return b""
         data = item.source if isinstance(item.source, bytes) else item.source.read_bytes()
     except OSError:
         return b""  # whoever sends it will tell

@@ -85,7 +85,7 @@ def test_a_break_that_the_board_does_not_hear_of_is_got_over_at_once(
 def test_a_receiver_that_hears_nothing_lets_go_of_its_file(
     behind: Target, link: Link, item: Item, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasty = transfer_stream.program({"IDLE_S = 15.0": "IDLE_S = 3.0"})
+    hasty = transfer_stream.program({"IDLE_S = 15.0": "IDLE_S = 2.0"})
     monkeypatch.setattr(transfer_stream, "program", lambda: hasty)
     link.abandon_after(SIZE_BYTES // 2)
     with connect(behind, deadline=soon()) as connection, pytest.raises(LinkLost):
@@ -130,7 +130,7 @@ def test_a_dead_link_behind_a_proxy_command_is_noticed(
     behind: Target, link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "KEEPALIVE_S", 0.3)
-    monkeypatch.setattr(transport, "SILENT_LINK_S", 2)
+    monkeypatch.setattr(transport, "SILENT_LINK_S", 1)
     pipe = tmp_path / "pipe.py"
     pipe.write_text(
         "import socket, sys, threading, os\n"
@@ -143,10 +143,10 @@ def test_a_dead_link_behind_a_proxy_command_is_noticed(
     config = tmp_path / "config"
     config.write_text(f"Host *\n  ProxyCommand {sys.executable} {pipe} {link.port}\n")
     with connect(dataclasses.replace(behind, ssh_config=config), deadline=soon()) as connection:
-        time.sleep(4)
+        time.sleep(2.5)
         assert connection.is_open, "a quiet link was taken for a dead one"
         link.freeze()
-        time.sleep(5)
+        time.sleep(3)
         assert not connection.is_open
         with pytest.raises(LinkLost):
             connection.run("true", deadline=soon())

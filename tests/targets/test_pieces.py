@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,8 +45,12 @@ def test_a_layer_is_pieces_of_its_own() -> None:
     assert layered.layer_bytes(4) <= sum(new) <= layered.layer_bytes(4) + 100
 
 
-def test_a_small_file_is_not_taken_apart() -> None:
+def test_files_that_are_small_or_large_and_no_models_are_not_taken_apart(tmp_path: Path) -> None:
     assert entries(os.urandom(pieces.LEAST_FILE_BYTES - 1)) == []
+    large = tmp_path / "large"
+    with large.open("wb") as stream:
+        stream.truncate(33 << 20)
+    assert pieces.table(Item.of_file(large)) == b""
 
 
 @settings(max_examples=60, deadline=None)
