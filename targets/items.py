@@ -43,6 +43,13 @@ class Item:
         """For messages."""
         return self.source.name if isinstance(self.source, Path) else self.sha256[:12]
 
+    def beginning(self, count: int) -> bytes:
+        """Its first bytes.  Raises OSError."""
+        if isinstance(self.source, bytes):
+            return self.source[:count]
+        with self.source.open("rb") as stream:
+            return stream.read(count)
+
     def chunks(self, spans: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         """Its bytes in each span [start, end).  Raises InputError if it is shorter now."""
         if isinstance(self.source, bytes):

@@ -1,7 +1,7 @@
 """A file as pieces that other versions of it have too, so that only new ones are sent.
 
-A model is cut where its tensor buffers begin and end, and everything is cut where its content says
-so: a byte more or less moves no cut but those beside it.
+A model is cut where its tensors' buffers and scales begin and end, and everything is cut where its
+content says so: a byte more or less moves no cut but those beside it.
 
 Content-defined chunking with a gear hash, a largest and a least size: Xia et al., "FastCDC", USENIX
 ATC 2016.
@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.agent.flat import Flat, Malformed
+from targets.agent.flat import IDENTIFIER, Flat, Malformed
 from targets.items import Item
 from targets.stretches import Stretches
 
@@ -27,13 +27,14 @@ from targets.stretches import Stretches
 ENTRY: Final = struct.Struct("<6sH")
 LEAST_FILE_BYTES: Final = 64 * 1024
 MOST_FILE_BYTES: Final = 1024 * 1024 * 1024
+_OTHER_FILE_BYTES: Final = 32 * 1024 * 1024  # large files that are no models are compressed
 MOST_PIECES: Final = 1 << 17  # `targets/receiver.py` takes no more
 
 _LARGEST_BYTES = (1 << 16) - 1
-_BODY_BITS, _TABLE_BITS = 14, 10  # a piece of a large buffer has 16 KiB on average, others 1 KiB
-_OWN_PIECE_BYTES = 1024  # smaller buffers lie among tables, and are cut as those are
-# TensorFlow Lite's schema.fbs: slots of Model's buffers, and of a buffer's bytes.
-_BUFFERS, _DATA = 4, 0
+_BODY_BITS, _TABLE_BITS = 15, 10  # a piece of a large buffer has 32 KiB on average, others 1 KiB
+_OWN_PIECE_BYTES = 64  # smaller vectors lie among tables, and are cut as those are
+# Slots of TensorFlow Lite's schema.fbs: of Model, Buffer, SubGraph, Tensor and its quantization.
+_SUBGRAPHS, _BUFFERS, _DATA, _TENSORS, _QUANTIZATION, _SCALE = 2, 4, 0, 0, 4, 2
 _BLOCK_BYTES = 1 << 17  # what a processor keeps near
 _WINDOW_BYTES = 16
 
@@ -43,6 +44,8 @@ def table(item: Item) -> bytes:
     if not LEAST_FILE_BYTES <= item.size_bytes <= MOST_FILE_BYTES:
         return b""
     try:
+        if item.size_bytes > _OTHER_FILE_BYTES and item.beginning(8)[4:] != IDENTIFIER:
+            return b""
         data = item.source if isinstance(item.source, bytes) else item.source.read_bytes()
     except OSError:
         return b""  # whoever sends it will tell
@@ -94,26 +97,30 @@ def _spaced(candidates: list[int], start: int, end: int, mean: int) -> Iterator[
 
 
 def _regions(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(start, end, bits of the mean size): large tensor buffers of a model, and what is between."""
+    """(start, end, bits of the mean size): what of a model changes as one, and what is between."""
     at = 0
-    for start, size in _buffers(data):
+    for start, size in _vectors(data):
         if start > at:
             yield at, start, _TABLE_BITS
-        yield start, start + size, _BODY_BITS
-        at = start + size
+        if start >= at:  # in a hostile file they may overlap
+            yield start, start + size, _BODY_BITS
+            at = start + size
     if at < len(data):
         yield at, len(data), _TABLE_BITS if at else _BODY_BITS
 
 
-def _buffers(data: bytes) -> list[tuple[int, int]]:
-    """Place and size of the large buffers of a model, in order; none for anything else."""
+def _vectors(data: bytes) -> list[tuple[int, int]]:
+    """Place and bytes of a model's buffers and scales, in order; none for anything else."""
     try:
-        buffers = [buffer.span(_DATA) for buffer in Flat(data).root().tables(_BUFFERS)]
+        model = Flat(data).root()
+        found = [buffer.span(_DATA) for buffer in model.tables(_BUFFERS)]
+        for graph in model.tables(_SUBGRAPHS):
+            quantizations = (tensor.table(_QUANTIZATION) for tensor in graph.tables(_TENSORS))
+            spans = [some.span(_SCALE, 4) for some in quantizations if some is not None]
+            found += [(start, 4 * count) for start, count in spans]
     except Malformed:
         return []
-    large = sorted(place for place in buffers if place[1] >= _OWN_PIECE_BYTES)
-    apart = [one for one, after in pairwise(large) if sum(one) <= after[0]]
-    return apart + large[-1:]
+    return sorted({place for place in found if place[1] >= _OWN_PIECE_BYTES})
 
 
 def _candidates(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:

@@ -31,7 +31,9 @@ PROMPT_S: Final = 10.0
 """sudo asks for the password within this time, or in a way that is not known here."""
 _TRIES: Final = 3
 _TICK_S: Final = 0.02
-_ABSENT: Final = 127  # as a shell ends where there is no such program
+_INTERPRETER: Final = re.compile(
+    r"(|ba|da|z|k|mk|tc|c|fi)sh|busybox|python.*|perl.*|ruby.*|lua.*|.*awk|env|xargs"
+)
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,22 @@ class NotPermitted:
     sudoers: str | None = None
 
     @property
+    def permits_all(self) -> bool:
+        """The line would let its user do anything as root, as the program runs what it is given."""
+        program = self.words[0].rpartition("/")[2]
+        return self.sudoers is not None and (
+            self.sudoers.endswith(": ALL") or _INTERPRETER.fullmatch(program) is not None
+        )
+
+    @property
     def hint(self) -> str:
         """What to do, for people."""
         if self.sudoers is None:
             return "Only what nobody but root can change is started as root."
+        warning = " (That makes this user root in all but name.)" if self.permits_all else ""
         return (
             "Use --ask-sudo; or to permit it, `sudo visudo -f /etc/sudoers.d/halfbyte` and write: "
-            f"{self.sudoers}"
+            f"{self.sudoers}{warning}"
         )
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ file lists its pieces: 6 bytes of the SHA-256 of each and 2 of its size, in orde
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -34,9 +35,10 @@ class Pieces:
         for path in newest:
             if listed > MOST_LISTED_BYTES or opened >= MOST_SOURCES:
                 break
-            entries = path.read_bytes()[: MOST_PIECES * ENTRY.size]
-            listed += len(entries)
-            opened += self._take_from(path.with_suffix(""), entries, wanted)
+            with contextlib.suppress(OSError):  # whatever is wrong with it, its bytes are sent
+                entries = path.read_bytes()[: MOST_PIECES * ENTRY.size]
+                listed += len(entries)
+                opened += self._take_from(path.with_suffix(""), entries, wanted)
         return "".join("01"[name in self.sources] for name, _ in ENTRY.iter_unpack(self.table))
 
     def _take_from(self, whole: Path, entries: bytes, wanted: dict[bytes, int]) -> bool:
@@ -69,7 +71,8 @@ class Pieces:
             yield at, None
 
     def write(self, path: Path) -> None:
-        """As a list.  Not synced: what is wrong in it does not fit its file, and is not found."""
-        beside = path.with_name(f"{path.name}-{os.getpid()}")
-        beside.write_bytes(self.table)
-        beside.rename(path)
+        """As a list, if there is room; not synced, as what is wrong in it is not found later."""
+        with contextlib.suppress(OSError):
+            beside = path.with_name(f"{path.name}-{os.getpid()}")
+            beside.write_bytes(self.table)
+            beside.rename(path)

@@ -107,8 +107,13 @@ def run(
     record), LinkLost, DeadlineExceeded.
     """
     again = _Again(connection, deadline, patience)
-    again.over(
-        lambda: send(connection, job.items, store=board.store, deadline=deadline, progress=progress)
+    send(
+        connection,
+        job.items,
+        store=board.store,
+        deadline=deadline,
+        patience_s=patience.link_s,
+        progress=progress,
     )
     there = Detached(connection, board, run_id or new_run_id(), renew)
     _start(there, job, again, progress)
@@ -151,7 +156,7 @@ def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: 
     DeadlineExceeded.
     """
     again = _Again(connection, deadline, PATIENT)
-    again.over(lambda: send(connection, [agent], store=board.store, deadline=deadline))
+    send(connection, [agent], store=board.store, deadline=deadline)
     there, seen = Detached(connection, board, new_run_id()), Seen(connection.name)
     again.over(lambda: there.start(agent, ["facts"], b"", deadline=deadline, linger_s=START_S))
     found = None

@@ -35,7 +35,12 @@ class Stored:
 
 
 class Board(Protocol):
-    """The other end of an upload."""
+    """The other end of an upload.
+
+    bytes_sent: of files, so far.
+    """
+
+    bytes_sent: int
 
     def ask(self, items: Sequence[Item]) -> Stored:
         """What of these is there."""

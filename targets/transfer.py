@@ -119,13 +119,11 @@ def _fill(
     left = sum(item.size_bytes - offsets[item.sha256] for item in missing)
     total = sum(lacking[item.sha256].size_bytes(offsets[item.sha256]) for item in missing)
     label = f"to {connection.name}: {len(missing)} file{'s' * (len(missing) > 1)}"
-    with progress.task(label, total, "B") as task:
-
-        def advance(amount: float) -> None:
-            counted.bytes_sent += int(amount)
-            task.advance(amount)
-
-        _deliver(connection, board, missing, offsets, lacking, advance)
+    try:
+        with progress.task(label, total, "B") as task:
+            _deliver(connection, board, missing, offsets, lacking, task.advance)
+    finally:
+        counted.bytes_sent += board.bytes_sent
     counted.bytes_copied += left - total
 
 

@@ -82,6 +82,7 @@ class FileByFile:
         self._objects = objects
         self._stall_s = stall_s
         self._deadline = deadline
+        self.bytes_sent = 0
 
     def ask(self, items: Sequence[Item]) -> Stored:
         """What of these is there, in one round trip."""
@@ -126,6 +127,7 @@ class FileByFile:
             with contextlib.suppress(CommandFailed):  # it ended: how, is told below
                 for data in item.chunks([(offset, item.size_bytes)]):
                     process.write(data, deadline=self._soon())
+                    self.bytes_sent += len(data)
                     advance(len(data))
                 process.close_stdin()
             said = b""

@@ -8,8 +8,8 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from targets import pieces
@@ -46,12 +46,12 @@ def open_board(
     token: a word of this upload's; an older receiver that was given the same is ended.
     """
     assert store.python is not None
-    program = _program()
-    command = [store.python, "-I", "-S", "-c", _BOOT, str(len(program)), store.objects, token]
+    sources = program()
+    command = [store.python, "-I", "-S", "-c", _BOOT, str(len(sources)), store.objects, token]
     beside = ThreadPoolExecutor(1)
     try:
         with connection.start(command, deadline=deadline.sooner(stall_s), stdin=True) as process:
-            process.write(program, deadline=deadline.sooner(stall_s))
+            process.write(sources, deadline=deadline.sooner(stall_s))
             yield Receiver(connection.name, process, beside, stall_s, deadline)
             process.close_stdin()
             process.wait(deadline=deadline.sooner(stall_s))
@@ -59,13 +59,15 @@ def open_board(
         beside.shutdown(wait=False, cancel_futures=True)
 
 
-@cache
-def _program() -> bytes:
-    """The receiver's modules, for `_BOOT`."""
+def program(changes: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """The receiver's modules, for `_BOOT`; `changes` are for tests of boards that behave badly."""
     folder = files("targets")
-    modules = [
-        (name, folder.joinpath(name.rpartition(".")[2] + ".py").read_text()) for name in _MODULES
-    ]
+    modules = []
+    for name in _MODULES:
+        text = folder.joinpath(name.rpartition(".")[2] + ".py").read_text()
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        modules.append((name, text))
     return zlib.compress(json.dumps(modules).encode(), 9)
 
 
@@ -80,6 +82,7 @@ class Receiver:
         self._beside = beside
         self._stall_s = stall_s
         self._deadline = deadline
+        self.bytes_sent = 0
         self._has_pieces = False
         self._tables: dict[str, Future[bytes]] = {}
 
@@ -134,7 +137,7 @@ class Receiver:
                 self._write(f"forget {sha}\n".encode())
             self._write(f"{sha} {item.size_bytes} {offset}\n".encode())
             for data in item.chunks(answers.stretches[sha].beyond(offset)):
-                self._write(data)
+                self._send(data, answers)
                 while b"\n" in (ready := self._process.read_ready()):
                     self._take(answers, ready)
             # Made while the file was sent, as nobody waits for it.
@@ -144,6 +147,14 @@ class Receiver:
         while answers.open:
             self._take(answers, b"")
         return answers.bad
+
+    def _send(self, data: bytes, answers: _Answers) -> None:
+        try:
+            self._write(data)
+        except CommandFailed:
+            while True:  # to its last words, or none
+                self._take(answers, b"")
+        self.bytes_sent += len(data)
 
     def _take(self, answers: _Answers, ready: bytes) -> None:
         """Answers that have come; with none, wait for one."""

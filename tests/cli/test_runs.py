@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,15 @@ def test_comparing_writes_the_files_that_are_asked_for(place: Path, halfbyte: Co
     found = body(halfbyte("compare", "run:int8", "run:int4", "--json")[1])
     assert len(found["pairs"]) == 1
     assert found["different"] is True
+
+
+def test_a_device_is_written_to_and_not_replaced(place: Path, halfbyte: Command) -> None:
+    os.mkfifo(place / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((place / "pipe").read_text)
+        assert halfbyte("compare", "run", "--markdown", "pipe")[0] == 0
+        assert "| latency, p50 |" in read.result(timeout=30)
+    assert (place / "pipe").is_fifo()
 
 
 def test_comparing_a_run_with_itself_is_no_difference(place: Path, halfbyte: Command) -> None:

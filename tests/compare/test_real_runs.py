@@ -19,7 +19,7 @@ from toolchain.compare.pairs import compare, within
 from toolchain.compare.sides import Named, named, sides
 from toolchain.compare.terminal import drawn
 from toolchain.compare.verdicts import Outcome, Pair
-from toolchain.compare.words import headline
+from toolchain.compare.words import headline, outcome
 from toolchain.errors import RunFolderError
 from toolchain.evaluate.truth import Box
 from toolchain.runs import RunFolder
@@ -195,3 +195,15 @@ def test_what_is_no_run_folder_is_told(tmp_path: Path, folders: Folders) -> None
         within(Named(folders.others))
     with pytest.raises(InputError, match="several models"):
         compare(Named(folders.first), Named(folders.others), [Named(folders.second)])
+
+
+def test_a_comparison_of_noisy_runs_says_that_it_could_not_have_seen_much(tmp_path: Path) -> None:
+    folder = made.create(tmp_path)
+    times = [10.0, 40.0, 12.0, 90.0] * 10
+    for key, bits in (("float", 32), ("int8", 8)):
+        recipe = "float32" if bits == 32 else "w8c-a8"
+        made.keep(folder, key, made.meta(recipe, bits), made.records({}, times_ms=times))
+    latency = within(Named(tmp_path)).pairs[0].verdict("latency")
+    assert latency.outcome is Outcome.SAME
+    assert latency.blunt
+    assert "repeat them" in outcome(latency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from targets.agent import wire
 from tests.report.folders import Outcome, create, meta, records, sample
+from toolchain.report.html import HtmlWriter
 from toolchain.report.pace import Pace, pace, theil_sen
 from toolchain.report.summarise import summarise
 from toolchain.runs import Run
@@ -82,6 +84,24 @@ def test_a_short_run_has_a_burst_and_nothing_sustained() -> None:
     assert pace(Run("a", meta(), None, ())) == Pace((), (), 0.0)
 
 
+@pytest.mark.parametrize(("seconds", "reached"), [(20, True), (20, False), (90, True), (90, False)])
+def test_after_a_wait_for_a_steady_state_all_timed_inferences_are_sustained(
+    seconds: int, reached: bool
+) -> None:
+    run = worked(seconds, throttling, None)
+    place = next(n for n, e in enumerate(run.records) if isinstance(e.record, wire.Timed))
+    waited = wire.Envelope(0, run.records[place].monotonic_ns, wire.Steady(reached=reached))
+    found = pace(
+        dataclasses.replace(run, records=(*run.records[:place], waited, *run.records[place:]))
+    )
+    if reached:
+        assert len(found.sustained_ns) == 10 * seconds - 3
+        assert found.steady is (seconds == 20)  # in the long one times still grew afterwards
+    else:
+        assert found.steady is False
+        assert found.latency_slope is None
+
+
 def test_a_report_says_both_and_doubts_what_had_not_come_to_rest(tmp_path: Path) -> None:
     folder = create(tmp_path)
     folder.start("a", meta())
@@ -97,6 +117,7 @@ def test_a_report_says_both_and_doubts_what_had_not_come_to_rest(tmp_path: Path)
     assert figures.speed.burst is not None
     assert figures.speed.sustained is not None
     assert figures.speed.burst.p50_ms < figures.speed.sustained.p50_ms
+    assert "Sustained p50" in HtmlWriter().render(report)
     [doubt] = [doubt for doubt in report.doubts if doubt.code == "unsteady"]
     assert "% a minute" in doubt.text
 

@@ -18,7 +18,9 @@ class Link:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._sockets: list[socket.socket] = []
+        self._silent: list[socket.socket] = []
         self._cut_after_up: int | None = None
+        self._abandon_after_up: int | None = None
         self._bytes_per_s: float | None = None
         self._flowing = threading.Event()
         self._flowing.set()
@@ -26,8 +28,12 @@ class Link:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_after(self, up_bytes: int | None) -> None:
-        """Reset the connection once so many bytes went up in all."""
+        """Reset the connection once so many bytes went up in all; the next one is let through."""
         self._cut_after_up = up_bytes
+
+    def abandon_after(self, up_bytes: int) -> None:
+        """`abandon` once so many bytes went up in all."""
+        self._abandon_after_up = up_bytes
 
     def slow_down(self, bytes_per_s: float) -> None:
         """Let no more through, upwards."""
@@ -47,7 +53,14 @@ class Link:
                 sock.close()
         self._sockets.clear()
 
+    def abandon(self) -> None:
+        """Reset the host's end of every connection; the board hears nothing, not even an end."""
+        self._silent += self._sockets[1::2]
+        self._sockets = self._sockets[0::2]
+        self.cut()
+
     def close(self) -> None:
+        self._sockets += self._silent
         self._flowing.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # a waiting accept would take one more
@@ -75,7 +88,12 @@ class Link:
                 if up:
                     self.up_bytes += len(data)
                     if self._cut_after_up is not None and self.up_bytes > self._cut_after_up:
+                        self._cut_after_up = None
                         self.cut()
+                    if self._abandon_after_up and self.up_bytes > self._abandon_after_up:
+                        self._abandon_after_up = None
+                        self.abandon()
+                        return
             sink.shutdown(socket.SHUT_WR)
 
 

@@ -26,7 +26,7 @@ SCRIPT = "id -u; cat"
 
 
 def soon() -> Deadline:
-    return Deadline.after(20)
+    return Deadline.after(60)
 
 
 @contextlib.contextmanager
@@ -50,12 +50,16 @@ def board_of(folder: Path, rules: str) -> Iterator[Connection]:
         "group": "root:x:0:\npi:x:4711:\n",
         "shadow": f"root:*:19000:0:99999:7:::\npi:{salted}:19000:0:99999:7:::\n",
         "sudoers": f"Defaults !lecture, !syslog\n{rules}\n",
+        "pam.d/sudo": "".join(
+            f"{kind} required pam_unix.so nodelay\n" for kind in ("auth", "account", "session")
+        ),
     }
     mounts = [f"mount --bind '{home}' /mnt"]
     for name, text in files.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o440 if name in ("sudoers", "shadow") else 0o644)
-        mounts.append(f"mount --bind '{folder / name}' /etc/{name}")
+        path = folder / name.replace("/", "-")
+        path.write_text(text)
+        path.chmod(0o440 if name in ("sudoers", "shadow") else 0o644)
+        mounts.append(f"mount --bind '{path}' /etc/{name}")
     inside = folder / "inside"
     inside.write_text(
         "\n".join(["set -e", *mounts, "cd /mnt", "export HOME=/mnt USER=pi"])
@@ -192,7 +196,11 @@ def test_who_may_not_use_sudo_is_told_the_line(own: Path) -> None:
     with board_of(own, "") as connection:
         privilege = Privilege.of(connection, deadline=soon())
         done = refused(privilege.run_as_root(["id", "-u"], soon()))
+        script = refused(privilege.run_as_root(["sh", "-c", "id -u"], soon()))
     assert done.sudoers == "pi ALL=(root) NOPASSWD: /usr/bin/id -u"
+    assert not done.permits_all
+    assert script.permits_all  # as whoever may run this may well run another
+    assert "root in all but name" in script.hint
     assert str(done).startswith("not permitted: ")
 
 

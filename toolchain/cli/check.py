@@ -55,9 +55,9 @@ def check(
       halfbyte check runs/best:w8c-a8 --max-ap-drop 5 --against runs/best:float32
     """
     from targets.errors import CheckFailed
-    from targets.files import write_whole
     from toolchain import gates, gates_written
     from toolchain.cli.errors import UsageError
+    from toolchain.cli.files import write_text
     from toolchain.compare.sides import named
 
     asked = gates.Limits(**limits)
@@ -69,9 +69,9 @@ def check(
     baseline = None if against is None else named(against)
     checked = gates.check(named(run), asked, against=baseline)
     if junit is not None:
-        write_whole(junit, gates_written.to_junit(checked).encode("utf-8", "replace"))
+        write_text(junit, gates_written.to_junit(checked))
     if markdown is not None:
-        write_whole(markdown, gates_written.to_markdown(checked).encode("utf-8", "replace"))
+        write_text(markdown, gates_written.to_markdown(checked))
     if as_json:
         body = json.dumps(console.plain(gates_written.as_json(checked)), indent=2, allow_nan=False)
         sys.stdout.write(body + "\n")

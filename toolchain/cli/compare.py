@@ -52,8 +52,8 @@ def compare(
       halfbyte compare runs/best
       halfbyte compare runs/best:w8c-a8 runs/best:w4e-a8 --html compare.html
     """
-    from targets.files import write_whole
     from toolchain.cli.errors import UsageError
+    from toolchain.cli.files import write_text
     from toolchain.compare import pairs, written
     from toolchain.compare.sides import named
 
@@ -73,7 +73,7 @@ def compare(
     if markdown is not None:
         files[markdown] = written.to_markdown(found)
     for path, content in files.items():
-        write_whole(path, content.encode("utf-8", "replace"))
+        write_text(path, content)
     if as_json:
         sys.stdout.write(written.to_json(found))
         return

@@ -44,7 +44,8 @@ _SETTINGS: Final[tuple[tuple[str, str, Callable[[Side], Any]], ...]] = (
     ("kernel", "kernel", lambda side: side.figures.target.kernel),
     ("python", "Python", lambda side: side.figures.target.python),
     ("fed", "timed on", lambda side: side.figures.speed.timed_on),
-    ("warm-up", "warm-up inferences", lambda side: side.figures.speed.warmup),
+    ("warm-up", "warm-up asked for", lambda side: side.figures.settings.warmup),
+    ("steady", "wait for a steady state, s", lambda side: side.figures.settings.steady_s),
     ("confidence", "confidence", lambda side: side.figures.settings.confidence),
     ("fps-confidence", "confidence of FPS", lambda side: side.figures.settings.fps_confidence),
     ("iou", "IoU of suppression", lambda side: side.figures.settings.iou),
@@ -54,8 +55,8 @@ _SETTINGS: Final[tuple[tuple[str, str, Callable[[Side], Any]], ...]] = (
 # Doubts of a report that speak of time or of what is missing; the others are in the reports.
 _DOUBTS: Final = frozenset(
     ("partial", "emulated", "not-timed", "hot", "slowed", "busy", "swapped", "too-many-threads",
-     "few-timed", "scattered", "calibration-scored", "clock-drop", "held-back", "throttled",
-     "over-current", "restarted", "sampling-cost")
+     "few-timed", "scattered", "unsteady", "calibration-scored", "clock-drop", "held-back",
+     "throttled", "over-current", "restarted", "sampling-cost")
 )  # fmt: skip
 
 

@@ -59,6 +59,6 @@ def _section(pair: Pair) -> _Section:
         words.title(pair),
         words.headline(pair),
         [words.of_side(pair, letter) for letter in "AB"],
-        [_Row(v, words.row(v), _CLASSES[v.outcome]) for v in pair.verdicts],
+        [_Row(v, words.row(v), "blunt" if v.blunt else _CLASSES[v.outcome]) for v in pair.verdicts],
         intervals(pair.verdicts),
     )

@@ -52,4 +52,7 @@ def _table(pair: Pair) -> Table:
 
 def _cells(verdict: Verdict) -> list[Text]:
     *cells, outcome = words.row(verdict)
-    return [*map(Text, cells), Text(outcome, _STYLES[verdict.outcome])]
+    return [
+        *map(Text, cells),
+        Text(outcome, "yellow" if verdict.blunt else _STYLES[verdict.outcome]),
+    ]

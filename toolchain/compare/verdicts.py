@@ -22,6 +22,7 @@ from toolchain.runs import Run
 
 MEMORY_BYTES: Final = 2 * 2**20  # by which the peak of one model differs from run to run, at most
 MEMORY_SHARE: Final = 0.02
+BLUNT: Final = 1.25  # half an interval of a ratio that is told to be too wide
 
 
 class Outcome(StrEnum):
@@ -63,6 +64,13 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     why: str = ""
+
+    @property
+    def blunt(self) -> bool:
+        """Whether no difference was seen that is not large: the runs were too noisy for more."""
+        if self.outcome is not Outcome.SAME or not self.unit.by_ratio:
+            return False
+        return bool(self.low and self.high and (self.high / self.low) ** 0.5 > BLUNT)
 
     @property
     def better(self) -> bool | None:

@@ -58,7 +58,11 @@ def outcome(verdict: Verdict) -> str:
     """The verdict, with what would have been seen where no difference was."""
     if verdict.outcome is Outcome.SAME:
         limit = least(verdict)
-        return f"no difference (one beyond {limit} would show)" if limit else "no difference at all"
+        if not limit:
+            return "no difference at all"
+        if verdict.blunt:
+            return f"no difference that these runs can tell: only one beyond {limit}; repeat them"
+        return f"no difference (one beyond {limit} would show)"
     if verdict.outcome is Outcome.DIFFERENT:
         better = verdict.better
         word = {"AP": ("better", "worse"), "latency": ("faster", "slower")}.get(

@@ -90,6 +90,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         if verdict.low is None or verdict.high is None
         else [_rounded(verdict.low), _rounded(verdict.high)],
         "better": verdict.better,
+        "blunt": verdict.blunt,
         "why": verdict.why,
     }
 

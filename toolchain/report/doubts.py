@@ -190,7 +190,7 @@ def _of_timing(figures: RunFigures) -> Iterator[Doubt]:
             "scattered",
             f"Latency scatters: p90 is {inference.spread:.2f} times the median.",
         )
-    if figures.speed.steady is False:
+    if figures.speed.steady is False and figures.speed.latency_slope is not None:
         yield Doubt("unsteady", _unsteady(figures))
     if figures.speed.timed_on == "synthetic":
         yield Doubt("timed-on-noise", "Timed on noise, for want of a picture.", "note")

@@ -110,6 +110,11 @@ class _Group:
         """The number of the run's colour."""
         return self.runs.index(run) % 6
 
+    @property
+    def long(self) -> bool:
+        """Whether some run was long enough for a sustained figure."""
+        return any(run.speed.sustained is not None for run in self.runs)
+
     def faster(self, run: RunFigures) -> float | None:
         """How many times the frames of the float model."""
         theirs = self.reference.speed.fps_model if self.reference else None

@@ -1,11 +1,12 @@
 """How fast a model runs at first, how fast for long, and whether it had come to rest.
 
 A cool board runs at its highest clock until it is warm.  `burst` is the first BURST_S seconds of
-work, the first inference left out (it is cold in another sense: caches, pages).  `sustained` is the
-later half of the timed inferences of a run that worked for SUSTAINED_S seconds or more: a small
-board takes minutes to warm through, so that this is the least, and the slope says whether it was
-enough.  A run has come to rest where, over that half, latency changes by less than STEADY_PERCENT
-a minute and temperature by less than STEADY_C a minute.
+work, the first inference left out (it is cold in another sense: caches, pages).  `sustained` are
+the timed inferences after a warm-up that waited for a steady state and reached it (agent.steady);
+without such a wait the later half of those of a run that worked for SUSTAINED_S seconds or more: a
+small board takes minutes to warm through, so that this is the least, and the slope says whether it
+was enough.  Such a run has come to rest where, over that half, latency changes by less than
+STEADY_PERCENT a minute and temperature by less than STEADY_C a minute.
 
 Slopes are Theil and Sen's (the median of those between pairs), so that single slow inferences and
 readings do not tilt them.
@@ -40,6 +41,7 @@ class Pace:
 
     worked_s: from the first inference to the last timed one.  latency_slope: percent a minute.
     temperature_slope: of the sensor that changed most, °C a minute.  None where unknown.
+    reached: whether a warm-up that waited for a steady state had found it; None: it did not wait.
     """
 
     burst_ns: tuple[int, ...]
@@ -47,12 +49,13 @@ class Pace:
     worked_s: float
     latency_slope: float | None = None
     temperature_slope: float | None = None
+    reached: bool | None = None
 
     @property
     def steady(self) -> bool | None:
         """Whether it had come to rest; None where it did not run for long enough to say."""
         if self.latency_slope is None:
-            return None
+            return self.reached
         warming = self.temperature_slope is not None and abs(self.temperature_slope) > STEADY_C
         return abs(self.latency_slope) <= STEADY_PERCENT and not warming
 
@@ -74,17 +77,23 @@ def pace(run: Run) -> Pace:
     burst = tuple(ns for at, ns, _ in done[1:] if at - began <= BURST_S * _NS_PER_S)
     timed = [(at, ns) for at, ns, is_timed in done if is_timed]
     worked_s = (done[-1][0] - began) / _NS_PER_S
+    waited = run.last(wire.Steady)
+    reached = waited.reached if waited else None
     late = timed[len(timed) // 2 :]
+    sustained = tuple(ns for _, ns in (timed if reached else late))
     if worked_s < SUSTAINED_S or len(late) < _FEWEST or min(ns for _, ns in late) <= 0:
-        return Pace(burst, (), worked_s)
+        return Pace(burst, sustained if reached else (), worked_s, reached=reached)
+    if reached is False:  # the wait says what still moved
+        return Pace(burst, sustained, worked_s, reached=reached)
     at_min = np.array([at for at, _ in late], np.float64) / (60 * _NS_PER_S)
     slope = theil_sen(at_min, np.log([ns for _, ns in late]))
     return Pace(
         burst,
-        tuple(ns for _, ns in late),
+        sustained,
         worked_s,
         None if slope is None else 100 * slope,
         _temperature_slope(run, late[0][0]),
+        reached,
     )
 
 

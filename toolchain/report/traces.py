@@ -39,9 +39,13 @@ def charts(watched: Watched) -> Iterator[tuple[str, str, Markup]]:
 
 
 def sparkline(one: Series, width: int = 10) -> str:
-    """The series in that many blocks, from its lowest value to its highest; unknown is a blank."""
+    """The series in that many blocks, from its lowest value to its highest; unknown is a blank.
+
+    A load goes from 0 to 100.
+    """
     if one.low is None or one.high is None:
         return ""
+    low, high = (0.0, 100.0) if one.quantity == "load" else (one.low, one.high)
     blocks = []
     count = min(width, len(one.points))
     for index in range(count):
@@ -50,8 +54,8 @@ def sparkline(one: Series, width: int = 10) -> str:
         if not known:
             blocks.append(" ")
             continue
-        share = (sum(known) / len(known) - one.low) / ((one.high - one.low) or 1)
-        blocks.append(_BARS[min(len(_BARS) - 1, int(share * len(_BARS)))])
+        share = (sum(known) / len(known) - low) / ((high - low) or 1)
+        blocks.append(_BARS[max(0, min(len(_BARS) - 1, int(share * len(_BARS))))])
     return "".join(blocks)
 
 

@@ -36,5 +36,7 @@ def kind_of(key: str) -> Kind | None:
     found = KINDS.get(key)
     if found is None and (parted := key.rpartition("."))[2].startswith("policy"):
         found = KINDS.get(parted[0])
-        return found if found is not None and found.by_policy and parted[2][6:].isdigit() else None
+        return (
+            found if found is not None and found.by_policy and parted[2][6:].isdecimal() else None
+        )
     return found

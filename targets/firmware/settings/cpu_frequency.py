@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from targets.firmware.settings.kind import KEEP, Kind, Knob, Row, Seen, Value, absent
+from targets.firmware.settings.kind import KEEP, Kind, Knob, Row, Seen, Value, absent, numbers
 from targets.firmware.settings.policies import FILES, SNAPSHOT, Policy, chosen
 
 _MOST_KHZ: Final = 10_000_000
@@ -64,8 +64,7 @@ def _khz(wanted: Value, policy: Policy, seen: Seen) -> tuple[int | None, str]:
 
 def _step_below(khz: int, policy: Policy, seen: Seen) -> int:
     """The highest clock that the hardware has at or below `khz`; `khz` where it does not say."""
-    words = (seen.text(policy.path("scaling_available_frequencies")) or "").split()
-    steps = sorted(int(word) for word in words if word.isdigit())
+    steps = sorted(numbers(seen.text(policy.path("scaling_available_frequencies"))))
     return max((step for step in steps if step <= khz), default=steps[0] if steps else khz)
 
 

@@ -114,5 +114,10 @@ def absent(key: str, why: str) -> list[Row]:
     return [Row(key, "", None, None, note=why)]
 
 
+def numbers(text: str | None) -> list[int]:
+    """Whole numbers among the words of a text."""
+    return [int(word) for word in (text or "").split() if re.fullmatch(r"[0-9]{1,18}", word)]
+
+
 def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", path)]
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", path)]

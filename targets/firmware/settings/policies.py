@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from targets.firmware.settings.kind import Seen
+from targets.firmware.settings.kind import Seen, numbers
 
 _CPU: Final = "/sys/devices/system/cpu"
 _NAMES: Final = (
@@ -68,5 +68,4 @@ def chosen(key: str, base: str, seen: Seen) -> list[Policy]:
 
 
 def _cpus(seen: Seen, folder: str) -> tuple[int, ...]:
-    words = (seen.text(f"{folder}/related_cpus") or "").split()
-    return tuple(sorted(int(word) for word in words if word.isdigit()))
+    return tuple(sorted(numbers(seen.text(f"{folder}/related_cpus"))))

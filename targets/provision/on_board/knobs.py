@@ -19,30 +19,33 @@ _FILES = re.compile(
     rf"|{_CPU}/cpu\d{{1,4}}/online"
     r"|/sys/class/devfreq/[\w.:@-]{1,80}/(min_freq|max_freq)"
     r"|/sys/class/hwmon/hwmon\d{1,4}/pwm\d"
-    r"|/proc/sys/vm/swappiness"
+    r"|/proc/sys/vm/swappiness",
+    re.ASCII,
 )
 _VALUES = {
-    "file": re.compile(r"-?\w{1,64}\n?"),
-    "mode": re.compile(r"\d{1,4}"),
-    "clocks": re.compile(r"on|off"),
-    "swap": re.compile(r"off|on -?\d{1,6}"),
-    "service": re.compile(r"active|inactive"),
+    "file": re.compile(r"-?\w{1,64}\n?", re.ASCII),
+    "mode": re.compile(r"\d{1,4}", re.ASCII),
+    "clocks": re.compile(r"on|off", re.ASCII),
+    "swap": re.compile(r"off|on -?\d{1,6}", re.ASCII),
+    "service": re.compile(r"active|inactive", re.ASCII),
 }
 _PATHS = {
     "file": _FILES,
     "mode": re.compile(""),
     "clocks": re.compile(""),
-    "swap": re.compile(r"/[\w./+:@-]{1,200}"),
+    "swap": re.compile(r"/[\w./+:@-]{1,200}", re.ASCII),
     "service": re.compile("nvfancontrol"),
 }
 _READABLE = re.compile(
     r"/sys/(devices/system/cpu|class/(hwmon|devfreq|thermal)|firmware/devicetree/base)/[\w./*\[\]@:-]+"
     r"|/proc/(swaps|mounts|meminfo|sys/vm/swappiness|device-tree/compatible)"
-    r"|/etc/nvpmodel\.conf|/boot(/firmware)?/(config|tryboot)\.txt"
+    r"|/etc/nvpmodel\.conf|/boot(/firmware)?/(config|tryboot)\.txt",
+    re.ASCII,
 )
 _COMMANDS = re.compile(
     r"nvpmodel -q|jetson_clocks --show|systemctl is-active nvfancontrol"
-    r"|vcgencmd get_config \w{1,40}"
+    r"|vcgencmd get_config \w{1,40}",
+    re.ASCII,
 )
 _TOOLS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _TOOL_S = 60.0
