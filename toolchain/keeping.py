@@ -32,6 +32,7 @@ def begun(
     folder: RunFolder,
     settings: Measuring,
     *,
+    renew: str | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Iterator[Envelope], int]:
     """A run's records to come, and the inferences that are here: a new one, or one that goes on."""
@@ -48,6 +49,7 @@ def begun(
             run_id=before.run_id,
             kept=before.records,
             deadline=deadline,
+            renew=renew,
         )
         if records is not None:
             _log.warning("%s goes on where it was; %d records are here", key, len(before.records))
@@ -62,6 +64,7 @@ def begun(
         deadline=deadline,
         patience=session.Patience(busy_s=settings.busy_s),
         run_id=run_id,
+        renew=renew,
         progress=progress,
     )
     return records, 0

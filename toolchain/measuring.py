@@ -19,6 +19,7 @@ from targets.errors import HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain import __version__
+from toolchain.boardsettings import NOTHING, Around, Asked, around
 from toolchain.errors import RunFolderError
 from toolchain.evaluate.truth import Dataset
 from toolchain.keeping import begun, keep, until
@@ -85,6 +86,7 @@ class Measuring:
     busy_s: float = 0.0  # to wait for a board that another run holds
     steady_s: float = 0.0  # to wait for a steady state, after the warm-up
     repeat: int = 1  # every model in turn, so often
+    asked: Asked = NOTHING  # what the board is set to meanwhile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,23 +187,49 @@ def measure(
     Raises errors of the connection and the board, which would stop the others too.
     """
     whole = {run.key: run.meta for run in folder.load().runs if run.whole}
-    faults: list[HalfbyteError] = []
-    keys = run_keys(subjects, board.target)
-    for subject, key in repeated(subjects, keys, settings.repeat):
+    todo = []
+    for subject, key in repeated(subjects, run_keys(subjects, board.target), settings.repeat):
         meta = _meta(subject, board, bundles.dataset, settings)
         if whole.get(key) == meta and not settings.again:
             _log.info("%s was measured before, whole; --again measures it anew", key)
-            continue
-        label = f"{subject.label} on {board.target.name}"
-        job = bundles.of(subject, meta)
-        records, done = begun(board, job, meta, key, folder, settings, progress=progress)
-        records = until(stopping, records)
-        fault = keep(key, records, folder, label, meta, progress=progress, done=done)
-        if fault is not None:
-            faults.append(fault)
-        if not board.connection.is_open:
-            break  # long enough was waited for it
+        else:
+            todo.append((subject, key, meta))
+    if not todo:
+        return []
+    faults: list[HalfbyteError] = []
+    keys: list[str] = []
+    held: Around | None = None
+    try:
+        with around(board.connection, settings.asked) as held:
+            for subject, key, meta in todo:
+                records, done = begun(
+                    board,
+                    bundles.of(subject, meta),
+                    meta,
+                    key,
+                    folder,
+                    settings,
+                    renew=held.lease,
+                    progress=progress,
+                )
+                keys.append(key)
+                _settle(folder, [key], held)
+                records = until(stopping, records)
+                label = f"{subject.label} on {board.target.name}"
+                fault = keep(key, records, folder, label, meta, progress=progress, done=done)
+                if fault is not None:
+                    faults.append(fault)
+                if not board.connection.is_open:
+                    break  # long enough was waited for it
+    finally:
+        _settle(folder, keys, held)
     return faults
+
+
+def _settle(folder: RunFolder, keys: Sequence[str], held: Around | None) -> None:
+    if held is not None and held.told is not None:
+        for key in keys:
+            folder.settled(key, held.told)
 
 
 def repeated(
@@ -243,6 +271,7 @@ def _meta(subject: Subject, board: Board, dataset: Dataset | None, settings: Mea
         ),
         images=0 if dataset is None else len(dataset.images),
         calibration=subject.calibration,
+        profile=settings.asked.profile,
     )
 
 

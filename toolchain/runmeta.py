@@ -81,13 +81,49 @@ class CalibrationMeta:
 
 @dataclasses.dataclass(frozen=True)
 class RunMeta:
-    """One model on one target.  images: how many the plan asked to detect on."""
+    """One model on one target.  images: how many the plan asked to detect on.  profile: of board
+    settings that was asked for.
+    """
 
     model: ModelMeta
     target: TargetMeta
     settings: Settings
     images: int = 0
     calibration: CalibrationMeta | None = None
+    profile: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingMeta:
+    """One setting of a board.  where: the policy, fan or swap area; "" where there is only one.
+
+    before, during, after: the runs; None where it could not be read.  wanted: None where nothing
+    was asked for, or the board lacks it (then `note` says why).  origin: where the wanted value
+    comes from.
+    """
+
+    key: str
+    where: str = ""
+    before: str | None = None
+    wanted: str | None = None
+    during: str | None = None
+    after: str | None = None
+    origin: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardSettings:
+    """What a board was set to around a run.  board: of firmware_configs.  profile: None: none was
+    asked for.  doubts: sentences on what was asked for and was not so.  permit: how to permit what
+    was not permitted.
+    """
+
+    board: str
+    profile: str | None = None
+    settings: tuple[SettingMeta, ...] = ()
+    doubts: tuple[str, ...] = ()
+    permit: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

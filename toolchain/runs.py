@@ -29,6 +29,7 @@ from toolchain.evaluate.pictures import keep_small
 from toolchain.evaluate.truth import Dataset
 from toolchain.runfiles import SCHEMA, VERSION, damaged, read_manifest, read_records, typed
 from toolchain.runmeta import (
+    BoardSettings,
     CalibrationMeta,
     ModelMeta,
     Outcome,
@@ -61,7 +62,8 @@ class Run:
     """One model on one target, as far as it came.
 
     outcome: None where nobody wrote one (the host itself was stopped).  torn: the last line was
-    cut off and is left out.  missing: records that the numbering says are not there.
+    cut off and is left out.  missing: records that the numbering says are not there.  settings: of
+    the board, None where nobody read them.
     """
 
     key: str
@@ -70,6 +72,7 @@ class Run:
     records: tuple[wire.Envelope, ...]
     torn: bool = False
     missing: int = 0
+    settings: BoardSettings | None = None
 
     @property
     def whole(self) -> bool:
@@ -221,6 +224,12 @@ class RunFolder:
             attempts[-1]["outcome"] = None
             self._write()
 
+    def settled(self, run_key: str, settings: BoardSettings) -> None:
+        """Say what the board was set to around the last attempt."""
+        with self._lock, _writing(self.path):
+            self._manifest["runs"][run_key][-1]["settings"] = wire.plain(settings)
+            self._write()
+
     def append(self, run_key: str, envelope: bytes) -> None:
         """Keep one line of the wire, as it came."""
         line = envelope.rstrip(b"\r\n")
@@ -280,6 +289,9 @@ class RunFolder:
             records=records,
             torn=torn,
             missing=missing,
+            settings=None
+            if raw.get("settings") is None
+            else built(BoardSettings, raw["settings"], f"{where}.settings"),
         )
 
     def _dataset(self) -> Dataset | None:

@@ -14,6 +14,7 @@ from toolchain.cli.paths import existing, existing_file, existing_folder, new_fo
 
 if TYPE_CHECKING:
     from targets.target import Target
+    from toolchain.boardsettings import Asked
     from toolchain.evaluate.truth import Dataset
     from toolchain.measuring import Measuring
 
@@ -80,6 +81,23 @@ _measuring: list[Callable[[Any], Any]] = [
         show_default=True,
         help="Run all models in turn this often (A B A B), so that differences can be told from "
         "drift.",
+    ),
+    click.option(
+        "--profile",
+        help="Settings to put in force on the board meanwhile, and back after: benchmark, field, "
+        "quiet, or yours (`halfbyte firmware`).",
+    ),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="One setting of the profile otherwise, such as cpu.governor=performance.",
+    ),
+    click.option(
+        "--ask-sudo",
+        is_flag=True,
+        help="Ask for the password of sudo on the board, where settings need it.",
     ),
     click.option(
         "--strict",
@@ -215,6 +233,28 @@ def measuring_of(asked: dict[str, Any]) -> Measuring:
         busy_s=asked["busy_s"],
         steady_s=asked["steady_s"] or 0.0,
         repeat=asked["repeat"],
+        asked=_board_settings(asked),
+    )
+
+
+def _board_settings(asked: dict[str, Any]) -> Asked:
+    """Raises InputError: --set without --profile."""
+    from targets.firmware.resolve import override
+    from toolchain.boardsettings import Asked
+    from toolchain.cli.trust import trust
+
+    if asked["profile"] is None:
+        if asked["overrides"] or asked["ask_sudo"]:
+            raise InputError(
+                "--set and --ask-sudo are about the settings of a profile",
+                hint="Add --profile benchmark.",
+            )
+        return Asked()
+    password = trust(accept_new=False).password if asked["ask_sudo"] else None
+    return Asked(
+        asked["profile"],
+        overrides=tuple(override(text) for text in asked["overrides"]),
+        password=password,
     )
 
 
