@@ -217,8 +217,8 @@ def test_the_same_model_on_two_targets_is_compared_target_by_target(tmp_path: Pa
             made.keep(folder, f"float@{target}", about, made.records({}))
     found = compare(Named(tmp_path / "one"), Named(tmp_path / "two"))
     assert [p.a.key == p.b.key for p in found.pairs] == [True, True]
+    folder = made.create(tmp_path / "three")
+    for bits in (4, 8):
+        made.keep(folder, f"w{bits}", made.meta(f"w{bits}c-a8", bits), made.records({}))
     with pytest.raises(InputError, match="no model is in both"):
-        folder = made.create(tmp_path / "three")
-        for bits in (4, 8):
-            made.keep(folder, f"w{bits}", made.meta(f"w{bits}c-a8", bits), made.records({}))
         compare(Named(tmp_path / "one"), Named(tmp_path / "three"))
