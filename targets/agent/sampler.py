@@ -44,8 +44,14 @@ class Sampler:
         """The first sample at once, on this thread; the others from the new one."""
         self._read()
         self._tool_costs(-1)
-        self._thread = threading.Thread(target=self._work, name="sampler", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._work, name="sampler", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # a limit on threads or memory: measure without
+            self._telemetry.note("sampler", str(error))
+            self._held.extend(self._telemetry.notes())
+        else:
+            self._thread = thread
 
     def stop(self) -> None:
         """End the thread, with a last sample on this one; again it does nothing."""

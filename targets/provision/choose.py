@@ -211,7 +211,9 @@ def _board_packages(lacking: Sequence[str]) -> str:
     names = " ".join(debian.get(name, "python3-numpy") for name in lacking)
     return (
         f"Install the system's own on the board: sudo apt install {names} "
-        "(for the system's Python), then try again."
+        "(for the system's Python), then try again. Without internet there: copy their .deb files "
+        f"over (`apt-get download {names}` and what they depend on, on a board of the same system "
+        "that has it) and install them by `sudo dpkg -i`."
     )
 
 

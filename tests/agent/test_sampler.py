@@ -191,3 +191,16 @@ def test_tools_are_those_of_the_board(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert names("raspberrypi,4-model-b", "brcm,bcm2711") == ["throttled", "tegrastats"]
     assert names("raspberrypi,5-model-b", "brcm,bcm2712", enough=True) == ["throttled", "pmic"]
+
+
+def test_where_no_thread_can_be_started_it_is_measured_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    sampler = Sampler(Telemetry(), period_s=0.01, tools=[])
+    sampler.start()
+    sampler.stop()
+    assert [note.about for note in of_kind(sampler.take(), Noted)][-1:] == ["sampler"]

@@ -14,7 +14,9 @@ import pytest
 
 from tests.report.folders import three_runs
 from toolchain import history
+from toolchain.cli.compare import differences
 from toolchain.cli.main import main
+from toolchain.history.delete import plan
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -105,6 +107,15 @@ def test_a_device_is_written_to_and_not_replaced(place: Path, halfbyte: Command)
         assert halfbyte("compare", "run", "--markdown", "pipe")[0] == 0
         assert "| latency, p50 |" in read.result(timeout=30)
     assert (place / "pipe").is_fifo()
+
+
+def test_what_differs_in_a_folder_is_told_and_written_beside_the_report(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    differences(place / "run")
+    assert capsys.readouterr().out.count("B against A") == 2
+    assert "<h1>" in (place / "run" / "compare.html").read_text()
+    assert (place / "run" / "compare.html") in plan(place / "run").files
 
 
 def test_comparing_a_run_with_itself_is_no_difference(place: Path, halfbyte: Command) -> None:

@@ -207,3 +207,18 @@ def test_a_comparison_of_noisy_runs_says_that_it_could_not_have_seen_much(tmp_pa
     assert latency.outcome is Outcome.SAME
     assert latency.blunt
     assert "repeat them" in outcome(latency)
+
+
+def test_the_same_model_on_two_targets_is_compared_target_by_target(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        folder = made.create(tmp_path / name)
+        for target in ("shed", "attic") if name == "one" else ("attic", "shed"):
+            about = dataclasses.replace(made.meta(), target=made.TargetMeta(target))
+            made.keep(folder, f"float@{target}", about, made.records({}))
+    found = compare(Named(tmp_path / "one"), Named(tmp_path / "two"))
+    assert [p.a.key == p.b.key for p in found.pairs] == [True, True]
+    folder = made.create(tmp_path / "three")
+    for bits in (4, 8):
+        made.keep(folder, f"w{bits}", made.meta(f"w{bits}c-a8", bits), made.records({}))
+    with pytest.raises(InputError, match="no model is in both"):
+        compare(Named(tmp_path / "one"), Named(tmp_path / "three"))

@@ -242,3 +242,37 @@ def test_small_energies_and_shares_keep_their_digits() -> None:
         "25.0 %",
         "–",
     )
+
+
+def test_figures_that_no_board_can_have_are_unknown_and_break_no_report(tmp_path: Path) -> None:
+    wild = [
+        sample(
+            temps_c={f"<b>{n}</b>": value for n in range(700)},
+            cpu_khz={"policy0": 2**63 - 1},
+            cpu_load={"cpu0": -value},
+            rail_mv={"VDD_IN": 2**62},
+            rail_ma={"VDD_IN": 2**62},
+            gpu_load=value,
+            at_ns=at_ns,
+        )
+        for value, at_ns in ((1e308, 0), (-1e308, 2**63 - 1), (5e-324, -5))
+    ]
+    said = [
+        wire.ToolSaid("no such tool", "x"),
+        wire.ToolSaid("tegrastats", "RAM VDD_IN 999999999mW/1mW cpu@-99.9C GR3D_FREQ 999%"),
+        wire.Sampled(wall_ns=-5, cpu_ns=-9),
+    ]
+    report = report_of(tmp_path, [*wild, *said], compatible=ORIN)
+    assert series(report, "clock", "policy0").high == 2400  # the good reading at the end
+    told = json.dumps(as_json(report)["runs"][0]["telemetry"], allow_nan=False)
+    assert len(told) < 200_000
+    assert "<b>699</b>" not in HtmlWriter().render(report)
+    assert TerminalWriter().render(report)
+    assert CsvWriter().render(report)
+
+
+def test_a_run_in_two_parts_counts_the_sampling_of_both(tmp_path: Path) -> None:
+    costs = [wire.Sampled(500_000_000, 9, 10**9, cpu) for cpu in (1_000_000, 3_000_000)]
+    watched = only(report_of(tmp_path, costs)).watched
+    assert watched is not None
+    assert watched.sampler_share == pytest.approx(0.002)

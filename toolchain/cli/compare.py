@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from toolchain.cli import console
+from toolchain.cli.files import write_text
 from toolchain.cli.options import F, json_option
 from toolchain.cli.paths import new_file
 
@@ -21,6 +22,25 @@ def _repeats(letter: str) -> Callable[[F], F]:
         multiple=True,
         help=f"Another run of the same model as {letter.upper()}; may be given several times.",
     )
+
+
+def differences(folder: Path) -> None:
+    """After runs with --repeat: which models of a run folder really differ, here and as a page.
+
+    Nothing where the folder holds one model.
+    """
+    from toolchain.compare.html import to_html
+    from toolchain.compare.pairs import within
+    from toolchain.compare.sides import Named, sides
+    from toolchain.compare.terminal import drawn
+
+    if len(sides(Named(folder))) < 2:
+        return
+    found = within(Named(folder))
+    page = folder / "compare.html"
+    write_text(page, to_html(found))
+    console.out().print(drawn(found))
+    console.note(f"wrote {page}")
 
 
 @click.command()
@@ -53,7 +73,6 @@ def compare(
       halfbyte compare runs/best:w8c-a8 runs/best:w4e-a8 --html compare.html
     """
     from toolchain.cli.errors import UsageError
-    from toolchain.cli.files import write_text
     from toolchain.compare import pairs, written
     from toolchain.compare.sides import named
 

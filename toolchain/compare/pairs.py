@@ -73,9 +73,9 @@ def _compared(ours: Sequence[Side], theirs: Sequence[Side]) -> Comparison:
     left = list(theirs)
     pairs, alone = [], []
     for side in ours:
-        other = next((o for o in left if _kind(o) == _kind(side)), None)
-        if other is None and len(theirs) == 1:
-            other = theirs[0] if len(ours) == 1 else None
+        alike = [other for other in left if _kind(other) == _kind(side)]
+        here = [other for other in alike if _target(other) == _target(side)]
+        other = next(iter(here or alike), None)
         if other is None:
             alone.append(f"A: {side.name}")
         else:
@@ -94,6 +94,10 @@ def _compared(ours: Sequence[Side], theirs: Sequence[Side]) -> Comparison:
 def _kind(side: Side) -> tuple[object, ...]:
     model = side.run.meta.model
     return model.weights, model.recipe or model.sha256, model.imgsz
+
+
+def _target(side: Side) -> str:
+    return side.run.meta.target.name
 
 
 def _reference(side: Side, every: Sequence[Side]) -> Side | None:

@@ -15,6 +15,7 @@ _TITLES: Final = {
     "peak memory": "peak memory",
     "file": "file",
 }
+_MOST: Final = 999.0  # a factor beyond which nobody asks
 
 
 def row(verdict: Verdict) -> tuple[str, str, str, str, str]:
@@ -80,7 +81,7 @@ def least(verdict: Verdict) -> str:
     middle = verdict.difference or 0
     if not verdict.unit.by_ratio:
         return _amount(verdict, max(middle - verdict.low, verdict.high - middle)).lstrip("+")
-    factor = max(verdict.high / middle, middle / verdict.low)
+    factor = min(max(verdict.high / middle, middle / verdict.low), _MOST)
     return f"{100 * (factor - 1):.0f} %" if factor < 2 else f"{text.times(factor)}"
 
 

@@ -37,10 +37,12 @@ def entries(more: Iterable[Path] = (), *, progress: Progress = SILENT) -> list[E
 
     What `more` names is known from then on.
     """
-    wanted = list(dict.fromkeys([*known.folders(), *more]))
+    before = known.folders()
+    wanted = list(dict.fromkeys([*before, *more]))
     there = [(folder, at) for folder in wanted if (at := stamp(folder)) is not None]
-    with contextlib.suppress(OSError):
-        known.keep(folder for folder, _ in there)
+    if [folder for folder, _ in there] != before:
+        with contextlib.suppress(OSError):
+            known.keep(folder for folder, _ in there)
     with _opened() as index, progress.task("Run folders", total=len(there)) as task:
         found = []
         for folder, at in there:

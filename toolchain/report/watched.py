@@ -20,6 +20,8 @@ from toolchain.report.timeline import Moment, timed_spans, timeline
 from toolchain.runs import Run
 
 MOST_POINTS: Final = 240
+MOST_SERIES: Final = 200  # of one quantity
+_SENSIBLE: Final = 1e7  # no board is that hot, fast or hungry: a broken sensor, or a lie
 _MIB: Final = 2**20
 _Points = dict[tuple[str, str], list[tuple[float, float | None]]]
 
@@ -39,23 +41,34 @@ def watched(run: Run) -> Watched | None:
     _of_tools(said, points)
     kind = recognise(run.last(wire.Facts) or wire.Facts()).kind
     throttled = [told for _, told in said if isinstance(told, Throttled) and told.bits is not None]
-    cost = run.last(wire.Sampled)
+    costs = [cost for cost in run.of(wire.Sampled) if cost.wall_ns > 0]  # one a start
     return Watched(
         readings=sum(1 for _, sample in samples if sample.load_1min is not None),
-        series=tuple(_series(key, values) for key, values in points.items()),
+        series=tuple(_series(key, points[key]) for key in _kept(points)),
         throttling=_flags(told.now for told in throttled),
         throttled_before=throttled[0].since_boot if throttled else (),
         knows_throttling=bool(throttled),
         held_back=_held_back([sample for _, sample in samples]),
         over_current=_over_current([sample for _, sample in samples]),
         power=_power(points, moments, kind),
-        sampler_share=(cost.cpu_ns + cost.tools_cpu_ns) / cost.wall_ns
-        if cost and cost.wall_ns
+        sampler_share=sum(cost.cpu_ns + cost.tools_cpu_ns for cost in costs)
+        / sum(cost.wall_ns for cost in costs)
+        if costs
         else None,
-        period_s=cost.period_ns / 1e9 if cost else None,
+        period_s=costs[-1].period_ns / 1e9 if costs and costs[-1].period_ns > 0 else None,
         slows_c=kind.slows_c,
         notes=tuple((note.about, note.reason) for note in run.of(wire.Noted)),
     )
+
+
+def _kept(points: _Points) -> list[tuple[str, str]]:
+    counts: dict[str, int] = {}
+    kept = []
+    for quantity, name in points:
+        counts[quantity] = counts.get(quantity, 0) + 1
+        if counts[quantity] <= MOST_SERIES or name == "all cores":
+            kept.append((quantity, name))
+    return kept
 
 
 def _of_samples(samples: Sequence[tuple[float, wire.Sample]]) -> _Points:
@@ -157,9 +170,9 @@ def _power(points: _Points, moments: Sequence[Moment], kind: Kind) -> Power | No
         if all(rails.get(rail) for rail in wanted):
             times = set.intersection(*(set(rails[rail]) for rail in wanted))
             sums = [sum(rails[rail][at_s] for rail in wanted) for at_s in sorted(times)]
-            if sums:
+            latency_s = statistics.fmean(end - start for start, end in spans)
+            if sums and latency_s > 0:
                 mean_w = statistics.fmean(sums)
-                latency_s = statistics.fmean(end - start for start, end in spans)
                 return Power(
                     rails=wanted,
                     meaning=kind.power_is,
@@ -197,7 +210,8 @@ def _flags(every: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _put(points: _Points, key: tuple[str, str], at_s: float, value: float | None) -> None:
-    points.setdefault(key, []).append((at_s, value))
+    sensible = value is not None and abs(value) < _SENSIBLE
+    points.setdefault(key, []).append((at_s, value if sensible else None))
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
