@@ -36,6 +36,7 @@ from toolchain.runmeta import (
     RunMeta,
     Settings,
     TargetMeta,
+    TuningMeta,
     built,
 )
 
@@ -63,7 +64,8 @@ class Run:
 
     outcome: None where nobody wrote one (the host itself was stopped).  torn: the last line was
     cut off and is left out.  missing: records that the numbering says are not there.  settings: of
-    the board, None where nobody read them.
+    the board, None where nobody read them.  tuning: how its threads were chosen, None where they
+    were given.
     """
 
     key: str
@@ -73,6 +75,7 @@ class Run:
     torn: bool = False
     missing: int = 0
     settings: BoardSettings | None = None
+    tuning: TuningMeta | None = None
 
     @property
     def whole(self) -> bool:
@@ -226,8 +229,15 @@ class RunFolder:
 
     def settled(self, run_key: str, settings: BoardSettings) -> None:
         """Say what the board was set to around the last attempt."""
+        self._tell(run_key, "settings", settings)
+
+    def tuned(self, run_key: str, tuning: TuningMeta) -> None:
+        """Say how the threads of the last attempt were chosen."""
+        self._tell(run_key, "tuning", tuning)
+
+    def _tell(self, run_key: str, what: str, value: BoardSettings | TuningMeta) -> None:
         with self._lock, _writing(self.path):
-            self._manifest["runs"][run_key][-1]["settings"] = wire.plain(settings)
+            self._manifest["runs"][run_key][-1][what] = wire.plain(value)
             self._write()
 
     def append(self, run_key: str, envelope: bytes) -> None:
@@ -289,9 +299,8 @@ class RunFolder:
             records=records,
             torn=torn,
             missing=missing,
-            settings=None
-            if raw.get("settings") is None
-            else built(BoardSettings, raw["settings"], f"{where}.settings"),
+            settings=_optional(BoardSettings, raw, "settings", where),
+            tuning=_optional(TuningMeta, raw, "tuning", where),
         )
 
     def _dataset(self) -> Dataset | None:
@@ -309,6 +318,13 @@ class RunFolder:
     def _write(self) -> None:
         text = json.dumps(self._manifest, allow_nan=False, indent=1)
         write_whole(self.path / "run.json", text.encode("ascii") + b"\n")
+
+
+def _optional(cls: type[_R], raw: Mapping[str, Any], field: str, where: str) -> _R | None:
+    if raw.get(field) is None:
+        return None
+    found: _R = built(cls, raw[field], f"{where}.{field}")
+    return found
 
 
 @contextlib.contextmanager
