@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +140,20 @@ def test_a_board_that_says_that_it_has_what_it_has_not_gets_all(
     monkeypatch.setattr(transfer_stream, "program", lambda: lying)
     send(linked, [NEW], deadline=soon())
     assert is_whole(linked, store, NEW)
+
+
+@pytest.mark.parametrize("name", ["receiver", "receiver_part", "receiver_pieces"])
+def test_what_boards_run_is_written_for_python_3_7(name: str) -> None:
+    text = Path(transfer_stream.__file__).with_name(f"{name}.py").read_text()
+    tree = ast.parse(text, feature_version=(3, 7))
+    imported = {
+        module.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+        + [alias.name for alias in node.names if isinstance(node, ast.Import)]
+    }
+    assert imported <= {*sys.stdlib_module_names, "targets"}
 
 
 def test_a_board_without_python_gets_whole_files(linked: Connection) -> None:
