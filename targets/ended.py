@@ -125,6 +125,11 @@ def error_of(seen: Seen, words: Mapping[str, Any]) -> HalfbyteError | None:
     """The error for how a run ended; None for a whole one.  words: the board's own."""
     if seen.finished:
         return None
+    if words.get("problem"):
+        return RunIncomplete(
+            f"{seen.name} has nothing more of the run: {words.get('detail') or words['problem']}.",
+            hint=_and("Run again for the rest.", seen.kept),
+        )
     if words.get("gone") == "rebooted":
         return RunIncomplete(
             f"{seen.name} restarted in the run, while {seen.phase}.",

@@ -7,6 +7,7 @@ Standard input: one line of JSON, [[sha256, bytes], ...]; after our answer any n
     "keep SHA COUNT" and COUNT entries: pieces of a file that came, where "table" did not tell
     "forget SHA": the next time all of it is sent
     "settle": give all that is whole its name
+    "wait": nothing yet, but the host is there
 An entry is 6 bytes of the piece's SHA-256 and 2 of its size.  Standard output, one line each: the
 answer to the list as JSON, "here", "at SHA N" (N bytes of it are there), "done SHA", "bad SHA"
 (what came is removed), and, before we end, "full FREE_BYTES", "idle" or "failed WORDS".
@@ -155,6 +156,8 @@ class Receiver:
         """Do what the host says, to the end of its input.  Raises Gone, Idle, OSError."""
         while True:
             word, *rest = stream.line().split()
+            if word == "wait":
+                continue
             if word == "settle":
                 self.settle()
             elif word == "forget":

@@ -41,7 +41,8 @@ part=$2.part
 if [ "$3" = 0 ]; then rm -f "$part"; fi
 touch "$part" && [ "$(($(wc -c < "$part")))" = "$3" ] || exit 1
 # A copy: what an earlier `cat` that has not heard of its end may still get goes to the old one.
-if [ "$3" != 0 ]; then cp "$part" "$part-$$" && mv -f "$part-$$" "$part" || exit 1; fi
+rm -f "$part"-*
+if [ "$3" != 0 ]; then cp "$part" "$part-$$" && mv -f "$part-$$" "$part" || rm -f "$part-$$"; fi
 cat >> "$part" || exit 1
 """
     + _HASH

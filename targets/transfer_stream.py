@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +35,7 @@ for name, text in json.loads(zlib.decompress(b"".join(parts)).decode()):
 module.main(*sys.argv[2:])
 """
 _LINE_BYTES = 16 * 1024 * 1024
+_SIGN_EVERY_S = 3.0  # the receiver ends when it hears nothing
 
 
 @contextlib.contextmanager
@@ -93,7 +94,7 @@ class Receiver:
         try:
             answer = json.loads(self._line())
             stored = _stored(answer, {item.sha256: item.size_bytes for item in items})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise self._odd(str(error)) from error
         self._has_pieces = stored.pieces
         return stored
@@ -103,14 +104,21 @@ class Receiver:
         self._tables = {item.sha256: self._beside.submit(pieces.table, item) for item in items}
         lacking = {item.sha256: Stretches.whole(item.size_bytes) for item in items}
         if self._has_pieces:
-            tables = {sha: table.result() for sha, table in self._tables.items()}
-            asked = {sha: entries for sha, entries in tables.items() if entries}
-            for sha, entries in asked.items():
-                self._write_table("table", sha, entries)
+            asked = {}
+            for sha, table in self._tables.items():
+                if entries := self._awaited(table):
+                    self._write_table("table", sha, entries)
+                    asked[sha] = entries
             for sha, entries in asked.items():
                 lacking[sha] = pieces.lacking(entries, self._present(sha, entries))
             self._tables.clear()
         return lacking
+
+    def _awaited(self, table: Future[bytes]) -> bytes:
+        """What it comes to; the board is told that we are there."""
+        while not wait([table], _SIGN_EVERY_S).done:
+            self._write(b"wait\n")
+        return table.result()
 
     def _write_table(self, word: str, sha: str, entries: bytes) -> None:
         self._write(f"{word} {sha} {len(entries) // pieces.ENTRY.size}\n".encode() + entries)
@@ -141,7 +149,7 @@ class Receiver:
                 while b"\n" in (ready := self._process.read_ready()):
                     self._take(answers, ready)
             # Made while the file was sent, as nobody waits for it.
-            if (table := self._tables.pop(sha, None)) and (entries := table.result()):
+            if (table := self._tables.pop(sha, None)) and (entries := self._awaited(table)):
                 self._write_table("keep", sha, entries)
         self._write(b"settle\n")
         while answers.open:

@@ -225,7 +225,7 @@ def cpu_list(text: Optional[str]) -> Tuple[int, ...]:
     """Numbers of cores as the kernel lists them: "0 1 2 3" or "0-3,6"."""
     found: Set[int] = set()
     for word in re.split(r"[\s,]+", (text or "")[:4096].strip()):
-        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", word)
+        match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", word)
         if match:
             found.update(range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1))
     return tuple(sorted(found))

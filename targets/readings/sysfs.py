@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from targets.agent.board import cpu_list
 from targets.readings.reading import LONGEST, Reading, whole
 
 _SENSIBLE_C = (-100.0, 250.0)
@@ -111,16 +112,6 @@ def celsius(millidegrees: str | None) -> float | None:
     if number is None or not _SENSIBLE_C[0] < number / 1000 < _SENSIBLE_C[1]:
         return None
     return number / 1000
-
-
-def cpu_list(text: str | None) -> tuple[int, ...]:
-    """Numbers of cores as the kernel lists them: "0 1 2 3" or "0-3,6"."""
-    found: set[int] = set()
-    for word in re.split(r"[\s,]+", (text or "")[:4096].strip()):
-        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", word)
-        if match:
-            found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return tuple(sorted(found))
 
 
 def _policy(number: str, told: Mapping[str, str]) -> Policy:

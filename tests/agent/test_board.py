@@ -174,3 +174,68 @@ def test_a_parent_under_user_mode_emulation_gives_it_away(tmp_path):
 
 def test_this_machine_has_a_name_for_its_boot():
     assert board.boot_id() == board.boot_id()
+
+
+def policy(root, first, cpus, **told):
+    folder = f"sys/devices/system/cpu/cpufreq/policy{first}"
+    put(root, f"{folder}/related_cpus", cpus)
+    for name, value in told.items():
+        put(root, f"{folder}/{name}", f"{value}\n")
+
+
+def arm_cores(*parts):
+    return "".join(
+        f"processor\t: {cpu}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
+        for cpu, part in enumerate(parts)
+    )
+
+
+def test_clusters_are_cores_of_one_kind_that_share_a_clock(tmp_path):
+    put(tmp_path, "proc/cpuinfo", arm_cores(*["0xd03"] * 4, *["0xd08"] * 2))
+    policy(tmp_path, 0, "0 1 2 3\n", scaling_max_freq=1200000, cpuinfo_max_freq=1512000)
+    policy(tmp_path, 4, "4 5\n", scaling_max_freq=2016000, cpuinfo_max_freq=2016000)
+    small, big = facts(tmp_path).clusters
+    assert (small.cpus, small.kind, small.part) == ((0, 1, 2, 3), "Cortex-A53", 0xD03)
+    assert (small.max_khz, small.hardware_max_khz) == (1_200_000, 1_512_000)
+    assert (big.cpus, big.kind, big.max_khz) == ((4, 5), "Cortex-A72", 2_016_000)
+
+
+def test_cores_that_are_off_belong_to_the_cluster_of_their_clock(tmp_path):
+    put(tmp_path, "proc/cpuinfo", arm_cores("0xd42", "0xd42"))
+    policy(tmp_path, 0, "0-3\n")
+    (one,) = facts(tmp_path).clusters
+    assert (one.cpus, one.kind) == ((0, 1, 2, 3), "Cortex-A78AE")
+
+
+def test_alike_cores_with_a_policy_each_are_one_cluster(tmp_path):
+    put(tmp_path, "proc/cpuinfo", arm_cores("0xd0b", "0xd0b", "0xd0b"))
+    for cpu in range(3):
+        policy(tmp_path, cpu, f"{cpu}\n", cpuinfo_max_freq=2000000)
+    assert [cluster.cpus for cluster in facts(tmp_path).clusters] == [(0, 1, 2)]
+
+
+def test_cores_without_cpufreq_are_told_by_kind(tmp_path):
+    put(tmp_path, "proc/cpuinfo", arm_cores("0xd05", "0xd0b"))
+    kinds = [(cluster.cpus, cluster.kind) for cluster in facts(tmp_path).clusters]
+    assert kinds == [((0,), "Cortex-A55"), ((1,), "Cortex-A76")]
+
+
+def test_disks_are_told_without_partitions_and_ram_disks(tmp_path):
+    for name in ("mmcblk0", "mmcblk0boot0", "nvme0n1", "loop0", "zram0", "sda"):
+        put(tmp_path, f"sys/block/{name}/size", "2000\n")
+    put(tmp_path, "sys/block/mmcblk0/device/name", "SD32G\n")
+    told = [(disk.name, disk.model, disk.size_bytes) for disk in facts(tmp_path).disks]
+    assert told == [
+        ("mmcblk0", "SD32G", 1_024_000),
+        ("nvme0n1", None, 1_024_000),
+        ("sda", None, 1_024_000),
+    ]
+
+
+def test_a_jetson_tells_its_device_tree_and_its_release_as_they_are(tmp_path):
+    tree = "sys/firmware/devicetree/base/compatible"
+    put(tmp_path, tree, "nvidia,p3767-0005\0nvidia,tegra234\0")
+    put(tmp_path, "etc/nv_tegra_release", "# R36 (release), REVISION: 4.4\n")
+    told = facts(tmp_path)
+    assert told.compatible == ("nvidia,p3767-0005", "nvidia,tegra234")
+    assert told.nv_tegra_release == "# R36 (release), REVISION: 4.4"

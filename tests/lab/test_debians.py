@@ -62,6 +62,8 @@ def bundle(folder: Path) -> Bundle:
 def test_the_main_job_passes_and_nothing_is_left(debian: Target, tmp_path: Path) -> None:
     """Its Python gets the runtime made for it; start-up files print; the home is awkward."""
     with connect(debian, deadline=soon()) as connection:
+        for module in ("pip", "ensurepip"):  # Debian has them in packages of their own
+            assert not connection.run(["python3", "-c", f"import {module}"], deadline=soon()).ok
         made = provision(connection, deadline=Deadline.after(300))
         assert made.runtime.named == RUNTIMES[debian.name]
         assert made.folder.startswith(f"{debians.HOME}/")

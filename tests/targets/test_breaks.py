@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -124,6 +125,15 @@ def test_a_host_on_a_slow_link_keeps_its_file_from_another(
         sent = sent_to(embedded, item)
         assert sent.bytes_sent == SIZE_BYTES, "it went on in a file that another one writes"
         assert slow.result().files_sent == 1
+
+
+def test_every_tcp_connection_ends_when_the_link_is_dead(
+    embedded: Target, own_settings: Path
+) -> None:
+    with connect(embedded, deadline=soon()) as connection:
+        sock = connection._transport.sock
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_a_dead_link_behind_a_proxy_command_is_noticed(

@@ -14,12 +14,12 @@ _FORM: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z%]*)\s*"
 class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A number and one of some units, turned into the smallest of them."""
 
-    def __init__(self, name: str, units: dict[str, float], example: str) -> None:
+    def __init__(self, name: str, units: dict[str, float]) -> None:
         self.name = name
-        self._units, self._example = units, example
+        self._units = units
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A number above 0.  Fails as click does, with an example."""
+        """A number above 0.  Fails as click does, naming the units."""
         if isinstance(value, int | float):
             return value
         match = _FORM.fullmatch(value)
@@ -32,13 +32,12 @@ class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
         """What the help shows in its place."""
-        return self._example
+        return self.name.upper()
 
 
 SIZE: Final = Amount(
     "size",
     {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
-    "200MB",
 )
-TIME: Final = Amount("time", {"us": 1e-3, "ms": 1, "s": 1e3}, "100ms")
-PERCENT: Final = Amount("share", {"%": 1, "": 1}, "5%")
+TIME: Final = Amount("time", {"us": 1e-3, "ms": 1, "s": 1e3})
+PERCENT: Final = Amount("share", {"%": 1, "": 1})

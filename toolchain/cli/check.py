@@ -20,15 +20,19 @@ from toolchain.cli.paths import new_file
 @click.option("--max-ap-drop", type=float, metavar="POINTS", help="AP lost, in points of 100.")
 @click.option("--min-ap", type=float, metavar="POINTS", help="AP at least.")
 @click.option("--min-fps", type=float, help="Images a second, end to end, at least.")
-@click.option("--max-memory", "max_memory_bytes", type=SIZE, help="Peak memory (VmHWM).")
-@click.option("--max-latency-p50", "max_latency_p50_ms", type=TIME, help="Of the model alone.")
-@click.option("--max-latency-p95", "max_latency_p95_ms", type=TIME, help="Of the model alone.")
-@click.option("--max-file", "max_file_bytes", type=SIZE, help="Size of the model file.")
+@click.option("--max-memory", "max_memory_bytes", type=SIZE, help="Peak memory (VmHWM), as 200MB.")
+@click.option(
+    "--max-latency-p50", "max_latency_p50_ms", type=TIME, help="Of the model alone, as 100ms."
+)
+@click.option(
+    "--max-latency-p95", "max_latency_p95_ms", type=TIME, help="Of the model alone, as 100ms."
+)
+@click.option("--max-file", "max_file_bytes", type=SIZE, help="Size of the model file, as 8MB.")
 @click.option(
     "--max-slowdown",
     "max_slowdown_percent",
     type=PERCENT,
-    help="How much slower than the baseline the model alone may be.",
+    help="How much slower than the baseline the model alone may be, as 5%.",
 )
 @click.option("--against", metavar="FOLDER", help="Baseline.  [default: the run's float model]")
 @click.option("--strict", is_flag=True, help="A doubt about a figure fails too.")
@@ -43,7 +47,7 @@ def check(
     as_json: bool,
     **limits: Any,
 ) -> int:
-    """Check the figures of RUN against limits; exit code 8 where one is passed.
+    """Check the figures of RUN against limits; exit code 8 where one is not kept.
 
     RUN is a run folder: its quantized models are checked. FOLDER:RUN checks one model. A figure
     that is unknown fails. Where a limit lies inside a figure's 95 % interval the line says so;

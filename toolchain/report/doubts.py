@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from targets.agent import wire
+from toolchain.report import settings
 from toolchain.report.figures import DatasetFigures, Doubt, RunFigures, Watched
 from toolchain.report.text import between, clean, signed
 from toolchain.report.watched import clock_drops
@@ -27,6 +28,7 @@ def doubts_of_run(run: Run, figures: RunFigures, reference: RunFigures | None) -
     for doubt in (
         *_incomplete(run, figures),
         *_of_place(figures),
+        *settings.doubts(run.settings),
         *_of_accuracy(figures, reference),
         *_of_timing(figures),
         *_of_board(run, figures),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.evaluate.detections import Detections
-from toolchain.runmeta import CalibrationMeta, Settings
+from toolchain.runmeta import BoardSettings, CalibrationMeta, Settings
 
 PERCENTILES: Final = (50, 90, 95, 99)  # of a latency, each with its interval
 
@@ -253,7 +253,7 @@ class SkippedImage:
 class RunFigures:
     """One model on one target.  found: its detections, for the example pictures.
 
-    watched: None where no sensor was read.
+    watched: None where no sensor was read.  board_settings: None where nobody looked.
     """
 
     key: str
@@ -271,6 +271,7 @@ class RunFigures:
     skipped: tuple[SkippedImage, ...]
     found: Detections | None = None
     watched: Watched | None = None
+    board_settings: BoardSettings | None = None
 
     @property
     def is_float(self) -> bool:

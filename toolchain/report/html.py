@@ -14,9 +14,10 @@ from typing import Any
 from markupsafe import Markup
 
 from toolchain.evaluate.agreement import TRUTH_SCORE
-from toolchain.report import charts, text, traces
+from toolchain.report import charts, settings, text, traces
 from toolchain.report.figures import Doubt, Example, Report, RunFigures
 from toolchain.report.overlay import overlay
+from toolchain.runmeta import BoardSettings, SettingMeta
 
 _MOST_CLASSES = 200
 
@@ -89,6 +90,7 @@ class _Group:
     examples: Sequence[tuple[Example, Sequence[tuple[RunFigures, Markup, int]]]]
     classes: Sequence[tuple[str, Sequence[float | None]]]
     traces: Sequence[tuple[RunFigures, Sequence[tuple[str, str, Markup]]]]
+    settings: Sequence[tuple[str, BoardSettings, Sequence[SettingMeta]]]
 
     @classmethod
     def of(cls, runs: Sequence[RunFigures], report: Report) -> _Group:
@@ -103,6 +105,7 @@ class _Group:
                 (example, list(_found(example, runs, report))) for example in report.examples
             ],
             classes=_classes(runs),
+            settings=settings.tables(runs),
             traces=[(run, list(traces.charts(run.watched))) for run in runs if run.watched],
         )
 

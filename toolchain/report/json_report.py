@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -96,6 +97,9 @@ def _run(report: Report, run: RunFigures) -> dict[str, Any]:
             "max_detections": run.settings.max_detections,
             "multi_label": run.settings.multi_label,
         },
+        "board_settings": None
+        if run.board_settings is None
+        else dataclasses.asdict(run.board_settings),
         "calibration": None
         if calibration is None
         else {

@@ -104,6 +104,7 @@ def _run_figures(
         skipped=_skipped(run, dataset),
         found=scored.found,
         watched=watched(run),
+        board_settings=run.settings,
     )
 
 

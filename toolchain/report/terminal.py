@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolchain.report import text, traces
+from toolchain.report import settings, text, traces
 from toolchain.report.figures import Report, RunFigures
 
 _Column = tuple[str, Callable[[RunFigures], str]]
@@ -104,6 +104,9 @@ class TerminalWriter:
             yield Text()
             yield Text(place, "bold")
             yield from self._figures(runs, console)
+            for told in dict.fromkeys(run.board_settings for run in runs if run.board_settings):
+                if line := settings.words(told):
+                    yield Text(text.clean(line), "dim")
             yield from self._watched(runs)
 
     def _figures(

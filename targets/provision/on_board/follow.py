@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -20,6 +21,7 @@ from typing import Any, Dict, Optional
 READ_BYTES = 256 * 1024
 IDLE_S = 0.05
 SEEN_EVERY_S = 1.0
+SEQ = re.compile(rb'\{"seq":([0-9]{1,12}),')
 
 
 def say(mark: str, **words: Any) -> None:
@@ -62,9 +64,19 @@ def boot_id() -> Optional[str]:
     return None
 
 
-def skip(stream: Any, lines: int) -> bool:
-    """To the end of that many lines; False where there are fewer."""
-    return all(stream.readline().endswith(b"\n") for _ in range(lines))
+def skip(stream: Any, first_seq: int) -> None:
+    """To the first record of at least that number, or to the end.
+
+    By numbers and not by lines: a power cut may have cost the journal records that the host has,
+    and those that come after it count on from the host's.
+    """
+    while True:
+        at = stream.tell()
+        line = stream.readline()
+        found = SEQ.match(line)
+        if not line.endswith(b"\n") or (found and int(found.group(1)) >= first_seq):
+            stream.seek(at)
+            return
 
 
 def write_all(data: bytes) -> None:
@@ -122,9 +134,7 @@ def follow(asked: Dict[str, Any]) -> None:
     except OSError as error:
         say(asked["mark"], problem="no-run", detail=str(error))
         return
-    if not skip(stream, asked["first_seq"]):
-        say(asked["mark"], problem="too-few-records")
-        return
+    skip(stream, asked["first_seq"])
     Follower(run, asked["renew"]).follow(stream)
     state = state_of(run)
     if state.get("ended"):
