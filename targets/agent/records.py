@@ -314,8 +314,8 @@ class Peak:
 class Failed:
     """Why the agent stopped early."""
 
-    # "bad-plan", "cpus-refused", "no-runtime", "model-refused", "out-of-memory", "interrupted", "agent-changed",
-    # "file-missing", "file-changed", "output-not-understood", or an exception's class name
+    # "bad-plan", "cpus-refused", "no-runtime", "model-refused", "out-of-memory", "interrupted",
+    # "agent-changed", "file-missing", "file-changed", "output-not-understood", or an exception's class name
     kind: str = ""
     message: str = ""
     traceback: str = ""

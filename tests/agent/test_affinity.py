@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -38,9 +39,9 @@ def test_every_thread_keeps_to_them(agent, tmp_path):
         for line in child.stdout:
             if b'"record":"timed"' in line:
                 break
-        threads = os.listdir(f"/proc/{child.pid}/task")
+        threads = [int(task.name) for task in Path(f"/proc/{child.pid}/task").iterdir()]
         assert len(threads) > 1  # the sampler's too
-        assert {tuple(os.sched_getaffinity(int(thread))) for thread in threads} == {(CPUS[1],)}
+        assert {tuple(os.sched_getaffinity(thread)) for thread in threads} == {(CPUS[1],)}
     finally:
         child.kill()
         child.wait()

@@ -196,7 +196,7 @@ def _of_timing(figures: RunFigures) -> Iterator[Doubt]:
         yield Doubt("unsteady", _unsteady(figures))
     if figures.speed.timed_on == "synthetic":
         yield Doubt("timed-on-noise", "Timed on noise, for want of a picture.", "note")
-    allowed = figures.target.cpus_allowed
+    allowed = len(figures.speed.cpus) or figures.target.cpus_allowed
     if allowed is not None and figures.speed.threads > allowed:
         yield Doubt(
             "too-many-threads",
