@@ -94,7 +94,7 @@ class Receiver:
         try:
             answer = json.loads(self._line())
             stored = _stored(answer, {item.sha256: item.size_bytes for item in items})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise self._odd(str(error)) from error
         self._has_pieces = stored.pieces
         return stored

@@ -38,7 +38,8 @@ class Held:
 class Board:
     """What was seen, and how to go on from there.
 
-    folder: of ours on the board, for settings.  not_permitted: why root's view is missing.
+    folder: of ours on the board, for settings.  boot_changed: config.txt has lines of ours, and
+    what it was is kept there.  not_permitted: why root's view is missing.
     """
 
     connection: Connection
@@ -47,6 +48,7 @@ class Board:
     privilege: Privilege
     seen: Seen
     held: Held | None
+    boot_changed: bool
     not_permitted: NotPermitted | None
 
     @property
@@ -96,6 +98,7 @@ def look(connection: Connection, privilege: Privilege, *, deadline: Deadline) ->
         privilege=privilege,
         seen=seen_of(answer.value),
         held=_held(answer.value),
+        boot_changed=isinstance(answer.value.get("boot"), dict),
         not_permitted=answer.refused,
     )
 

@@ -19,14 +19,16 @@ from targets.provision import on_board
 from targets.ssh import Connection
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-_MODULES: Final = ("knobs", "guard")
+_MODULES: Final = ("knobs", "boot_file", "guard")
 # One line, the same in every release, so that one line of sudoers permits it.
 _LOADER: Final = "import sys;exec(sys.stdin.buffer.read())"
 _BUNDLE: Final = """\
 import json, sys, types
-modules, request = json.loads({bundled!r})
+name, modules, request = json.loads({bundled!r})
+package = sys.modules[name] = types.ModuleType(name)
 for name, text in modules[:-1]:
     module = sys.modules[name] = types.ModuleType(name)
+    setattr(package, name.rpartition(".")[2], module)
     exec(compile(text, name, "exec"), module.__dict__)
 name, text = modules[-1]
 exec(compile(text, name, "exec"), {{"__name__": "__main__", "REQUEST": request}})
@@ -50,7 +52,7 @@ class Answer:
 def bundle(request: Mapping[str, Any]) -> bytes:
     """The programs and what they are asked, as one text of Python."""
     modules = [[f"{on_board.__name__}.{name}", on_board.source(name)] for name in _MODULES]
-    return _BUNDLE.format(bundled=json.dumps([modules, request])).encode("utf-8")
+    return _BUNDLE.format(bundled=json.dumps([on_board.__name__, modules, request])).encode("utf-8")
 
 
 def ask(

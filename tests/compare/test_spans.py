@@ -85,7 +85,7 @@ def test_a_faster_model_is_seen_where_the_noise_is_small_against_it(
 def test_a_run_that_something_slowed_down_is_not_taken_for_a_slow_model() -> None:
     rng = np.random.default_rng(4)
     quiet, half = run(rng, 10, count=60), run(rng, 10, count=60)
-    half[20:] *= 1.7  # another process for two thirds of the run
+    half[10:] *= 1.7  # another process for five sixths of the run
     found = span(of(quiet), of(half))
     assert found is not None
     assert found.ratio > 1.5

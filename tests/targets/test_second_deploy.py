@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from targets import transfer_stream
 from targets.deadline import Deadline
+from targets.errors import CommandFailed
 from targets.items import Item
 from targets.ssh import Connection, connect
 from targets.target import Target
@@ -154,6 +157,36 @@ def test_what_boards_run_is_written_for_python_3_7(name: str) -> None:
         + [alias.name for alias in node.names if isinstance(node, ast.Import)]
     }
     assert imported <= {*sys.stdlib_module_names, "targets"}
+
+
+ANSWER = '{"have": [], "parts": {}, "pieces": true, "free_bytes": 1, "file_system": "/"}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "print('[' * 100000)",
+        "print('null')",
+        "print('[1, 2]')",
+        "print(ANSWER)",
+        "print(ANSWER.replace('{}', '[]'))",
+        "print(ANSWER.replace('{}', '{\"x\": 1}'))",
+        "print(json.dumps({**json.loads(ANSWER), 'free_files': 'many'}))",
+        "print(ANSWER.replace('1,', '1e9, \"free_files\": 9,'))\nprint('here', '1' * 9)",
+        "sys.exit(0)",
+    ],
+)
+def test_what_a_board_says_is_checked(
+    linked: Connection, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    receiver = f"import json, sys\nANSWER = {ANSWER!r}\ndef main(*_):\n    " + said.replace(
+        "\n", "\n    "
+    )
+    modules = [("targets.receiver", receiver + "; sys.stdout.flush(); sys.stdin.read()")]
+    lying = zlib.compress(json.dumps(modules).encode())
+    monkeypatch.setattr(transfer_stream, "program", lambda: lying)
+    with pytest.raises(CommandFailed, match="receiver on"):
+        send(linked, [NEW], deadline=soon())
 
 
 def test_a_board_without_python_gets_whole_files(linked: Connection) -> None:

@@ -122,15 +122,19 @@ def diff(name: str, profile: str, as_json: bool, **asked: Any) -> None:
     Example:
       halfbyte firmware diff garage-pi --profile benchmark
     """
+    from targets.firmware.boot import plan
     from targets.firmware.diff import compare, unexpected
 
     with _seen(name, asked) as board:
         settings = _settings_for(board, profile, asked)
+        boot = plan(board, settings)
         result = {
             "target": name,
             "board": settings.board,
             "profile": profile,
             "held": board.held,
+            "boot_changed": board.boot_changed,
+            "boot_diff": boot.diff if boot is not None else "",
             "differences": compare(settings, board.seen),
             "doubts": unexpected(settings, board.seen),
             "not_permitted": _refusal(board.not_permitted),
@@ -149,11 +153,16 @@ def diff(name: str, profile: str, as_json: bool, **asked: Any) -> None:
     show_default=True,
     help="Put everything back by itself after so long: 90s, 30m, 24h, 7d.",
 )
+@click.option(
+    "--reboot",
+    is_flag=True,
+    help="Change config.txt too, where the profile asks for it, and restart the board for that.",
+)
 @laid_over_options
 @ask_sudo_option
 @accept_new_option
 @json_option
-def apply_(name: str, profile: str, hold: str, as_json: bool, **asked: Any) -> int:
+def apply_(name: str, profile: str, hold: str, reboot: bool, as_json: bool, **asked: Any) -> int:
     """Put a profile in force on the target NAME, read it back, and leave a guard.
 
     Everything goes back as it was with `halfbyte firmware restore`, by itself after --for, and
@@ -166,10 +175,16 @@ def apply_(name: str, profile: str, hold: str, as_json: bool, **asked: Any) -> i
     """
     from targets.deadline import Deadline
     from targets.firmware.apply import apply
+    from targets.firmware.boot import plan, try_out
 
     lease_s = _seconds(hold)
     with _seen(name, asked) as board:
         settings = _settings_for(board, profile, asked)
+        boot = plan(board, settings) if reboot else None
+        if boot is not None and boot.changes:
+            console.note(boot.diff)
+            work = Deadline.after(_WORK_S)
+            board = try_out(board, boot, deadline=work, tell=console.note)  # noqa: PLW2901
         done = apply(board, settings, deadline=Deadline.after(_WORK_S), lease_s=lease_s)
     result = {
         "target": name,
@@ -185,21 +200,35 @@ def apply_(name: str, profile: str, hold: str, as_json: bool, **asked: Any) -> i
 
 @firmware.command()
 @click.argument("name")
+@click.option("--reboot", is_flag=True, help="Restart the board if its config.txt was put back.")
 @ask_sudo_option
 @accept_new_option
 @json_option
-def restore(name: str, as_json: bool, **asked: Any) -> None:
-    """Put back what the settings of the target NAME were.
+def restore(name: str, reboot: bool, as_json: bool, **asked: Any) -> None:
+    """Put back what the settings of the target NAME were, config.txt too.
 
     \b
     Example:
       halfbyte firmware restore garage-pi
     """
     from targets.deadline import Deadline
+    from targets.firmware import boot
     from targets.firmware.restore import restore as put_back
 
     with _seen(name, asked) as board:
-        done = put_back(board, deadline=Deadline.after(_WORK_S))
+        deadline = Deadline.after(_WORK_S)
+        done = put_back(board, deadline=deadline)
+        if board.boot_changed:
+            others = boot.put_back(board, deadline=deadline)
+            console.note(
+                "config.txt is without our lines; what others changed in it since stays"
+                if others
+                else "config.txt is as it was before"
+            )
+            if reboot:
+                boot.restarted(board, board.seen.boot_id, trial=False, deadline=deadline)
+            else:
+                console.note("that is in force after the next start of the board")
     console.show(done, as_json=as_json, text=lambda _: _restored(name, done))
 
 
@@ -289,6 +318,10 @@ def _differences(result: dict[str, Any]) -> Any:
     notes = [f"note: {doubt}" for doubt in result["doubts"]]
     if result["not_permitted"] is not None:
         notes += _how_to_permit(result["not_permitted"])
+    if result["boot_changed"]:
+        lines.append("its config.txt has lines of ours")
+    if result["boot_diff"]:
+        notes = [*result["boot_diff"].splitlines(), *notes]
     parts = [console.plain_text("\n".join(lines)), _rows(result["differences"])]
     return Group(*parts, *([console.plain_text("\n".join(notes))] if notes else []))
 

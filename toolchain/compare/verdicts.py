@@ -145,20 +145,33 @@ def _ap(found: Accuracies) -> Verdict:
 
 
 def latency_verdict(a: Side, b: Side) -> Verdict:
-    """On the model alone: the ratio of medians."""
+    """On the model alone: the ratio of lower quartiles (`spans` says why)."""
     ours, theirs = ([_timed(run) for run in side.runs] for side in (a, b))
     span = spans.span([t for t in ours if t.times.size], [t for t in theirs if t.times.size])
-    return _of_span("latency", span, _median_ms(ours), _median_ms(theirs))
+    return _of_span("latency", span, _quartile_ms(ours), _quartile_ms(theirs))
 
 
 def _end_to_end(a: Side, b: Side) -> Verdict:
-    common = set(_totals(a.run)) & set(_totals(b.run))
+    shared = set.intersection(*(set(_totals(run)) for side in (a, b) for run in side.runs))
+    common = [image for image in _totals(a.run) if image in shared]
     ours, theirs = ([_over(run, common) for run in side.runs] for side in (a, b))
-    if min(len(ours), len(theirs)) >= spans.ENOUGH_RUNS:
-        span = spans.span(ours, theirs)
+    if common and min(len(ours), len(theirs)) >= spans.ENOUGH_RUNS:
+        span = spans.span(*_beside_typical(ours, theirs))
     else:
         span = spans.of_images(ours[0].times, theirs[0].times)
     return _of_span("end to end", span, _mean_ms(ours), _mean_ms(theirs))
+
+
+def _beside_typical(
+    a: Sequence[spans.Timed], b: Sequence[spans.Timed]
+) -> tuple[list[spans.Timed], list[spans.Timed]]:
+    """Times as multiples of what each image takes on average: images differ, which is no noise."""
+    every = np.array([run.times for run in (*a, *b)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        typical = np.exp(np.log(every).mean(axis=0))
+        scaled = [np.nan_to_num(run.times / typical) for run in (*a, *b)]
+    runs = [dataclasses.replace(r, times=t) for r, t in zip((*a, *b), scaled, strict=True)]
+    return runs[: len(a)], runs[len(a) :]
 
 
 def _of_span(figure: str, span: spans.Span | None, a: float | None, b: float | None) -> Verdict:
@@ -224,8 +237,10 @@ def _totals(run: Run) -> dict[str, int]:
     }
 
 
-def _over(run: Run, images: set[str]) -> spans.Timed:
-    times = [total for image, total in _totals(run).items() if image in images]
+def _over(run: Run, images: Sequence[str]) -> spans.Timed:
+    """Its times of these images, in their order."""
+    totals = _totals(run)
+    times = [totals[image] for image in images]
     return spans.Timed(np.array(times, np.float64), *boot_of(run))
 
 
@@ -234,9 +249,10 @@ def _peak(run: Run) -> int | None:
     return peak.memory.hwm_bytes if peak else None
 
 
-def _median_ms(runs: Sequence[spans.Timed]) -> float | None:
-    medians = [float(np.median(run.times)) for run in runs if run.times.size]
-    return float(np.exp(np.mean(np.log(medians)))) / 1e6 if medians and min(medians) > 0 else None
+def _quartile_ms(runs: Sequence[spans.Timed]) -> float | None:
+    """Of each run, and of several the geometric mean."""
+    found = [spans.centre(run.times) for run in runs if run.times.size]
+    return float(np.exp(np.mean(np.log(found)))) / 1e6 if found and min(found) > 0 else None
 
 
 def _mean_ms(runs: Sequence[spans.Timed]) -> float | None:

@@ -10,7 +10,7 @@ from toolchain.report import text
 COLUMNS: Final = ("figure", "A", "B", "B against A (95 %)", "verdict")
 _TITLES: Final = {
     "AP": "AP",
-    "latency": "latency, p50",
+    "latency": "latency, p25",
     "end to end": "end to end, mean",
     "peak memory": "peak memory",
     "file": "file",

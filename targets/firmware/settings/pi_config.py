@@ -15,6 +15,7 @@ COMPATIBLE: Final = (
     "/proc/device-tree/compatible",
     "/sys/firmware/devicetree/base/compatible",
 )
+TRIED: Final = "/proc/device-tree/chosen/bootloader/tryboot"
 # What may be set here.  No clocks, no voltages, no kernel, no command line: nothing that could
 # damage a board or lock its user out.
 _ALLOWED: Final = re.compile(
@@ -35,6 +36,13 @@ def check(value: Value) -> str | None:
         if not _ALLOWED.fullmatch(line) or len(line) > LONGEST:
             return f"{line!r} is not gpu_mem=, arm_boost=, dtparam=cooling_fan or dtparam=fan_temp"
     return None
+
+
+def config_file(seen: Seen) -> tuple[str, str] | None:
+    """Path and text of the file that the firmware reads; None where it is not to be found."""
+    texts = {path: text for path in CONFIGS if (text := seen.files.get(path)) is not None}
+    found = find_config(seen.text(MOUNTS) or "", list(texts))
+    return None if found.path is None else (found.path, texts[found.path])
 
 
 def rows(key: str, wanted: Value, seen: Seen) -> Sequence[Row]:
@@ -59,6 +67,6 @@ PI_CONFIG = Kind(
     "lines of config.txt",
     check,
     rows,
-    files=(*CONFIGS, MOUNTS, *COMPATIBLE),
+    files=(*CONFIGS, MOUNTS, *COMPATIBLE, TRIED),
     needs_reboot=True,
 )

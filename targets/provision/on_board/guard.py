@@ -1,6 +1,6 @@
 """Puts settings in force, and stays behind to put them back.
 
-REQUEST is a JSON object: `do` is "look", "apply", "restore" or "status"; the answer is one JSON
+REQUEST is a JSON object: `do` is "look", "apply", "restore" or one of BOOT; the answer is one JSON
 line on standard output.  After "apply" a guard is left running in a session of its own.  It puts
 everything back and ends
   - when the lease file is gone (the run is over),
@@ -20,6 +20,7 @@ import sys
 import time
 from typing import Any, Dict, Iterator, List, NoReturn, Optional, Tuple
 
+from targets.provision.on_board import boot_file
 from targets.provision.on_board.knobs import (
     Knob,
     Refused,
@@ -41,6 +42,12 @@ _MOST_BYTES = 1 << 20
 _TRIES = 3
 # What a power cut does not undo by itself: nvpmodel keeps its mode on the disk.
 _LASTING = ("mode",)
+BOOT = {
+    "boot-prepare": boot_file.prepare,
+    "boot-settle": boot_file.settle,
+    "boot-restore": boot_file.put_back,
+    "boot-restart": boot_file.restart,
+}
 _RESTORING_ORDER = ("clocks", "mode", "online", "file", "service", "swap")
 
 
@@ -415,11 +422,14 @@ def answer(asked: Dict[str, Any]) -> Dict[str, Any]:
     if asked["do"] == "look":
         roots = Place(asked["folder"], as_root=True)
         users = Place(asked["folder"], as_root=False)
-        return dict(look(asked["look"]), held={"root": status(roots), "user": status(users)})
+        held = {"root": status(roots), "user": status(users)}
+        return dict(look(asked["look"]), held=held, boot=boot_file.backup())
     if asked["do"] == "apply":
         return apply(asked, place)
     if asked["do"] == "restore":
         return restore(place)
+    if asked["do"] in BOOT:
+        return BOOT[asked["do"]](asked)
     raise Refused(f"{asked['do']!r} is nothing that can be done")
 
 

@@ -38,7 +38,7 @@ _PATHS = {
 }
 _READABLE = re.compile(
     r"/sys/(devices/system/cpu|class/(hwmon|devfreq|thermal)|firmware/devicetree/base)/[\w./*\[\]@:-]+"
-    r"|/proc/(swaps|mounts|meminfo|sys/vm/swappiness|device-tree/compatible)"
+    r"|/proc/(swaps|mounts|meminfo|sys/vm/swappiness|device-tree/compatible|device-tree/chosen/bootloader/tryboot)"
     r"|/etc/nvpmodel\.conf|/boot(/firmware)?/(config|tryboot)\.txt",
     re.ASCII,
 )
