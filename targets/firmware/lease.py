@@ -13,20 +13,30 @@ When nobody does for `lease_s`, the guard on the board puts everything back.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 from targets.deadline import Deadline
 from targets.errors import DeadlineExceeded
 from targets.firmware import program
 from targets.firmware.apply import Applied, apply
-from targets.firmware.look import Board
+from targets.firmware.look import Board, look
 from targets.firmware.resolve import Settings
-from targets.firmware.restore import Restored, outcome_of
+from targets.firmware.restore import Restored, outcome_of, restore
 
 LEASE_S: Final = 60.0
 RENEW_S: Final = 15.0
 """How often to renew: four tries within a lease."""
 _POLL_S: Final = 0.5
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """guard: one stands.  outcome: how the hold ended; None while it has not."""
+
+    guard: bool
+    outcome: dict[str, Any] | None
 
 
 class Lease:
@@ -55,14 +65,18 @@ class Lease:
         """It should be renewed now."""
         return time.monotonic() - self._renewed_at_s > min(RENEW_S, self.applied.lease_s / 4)
 
-    def renew(self, *, deadline: Deadline | None = None) -> None:
-        """Say that the run goes on.  Raises LinkLost, DeadlineExceeded."""
+    def renew(self, *, deadline: Deadline | None = None) -> bool:
+        """Say that the run goes on; False where everything has been put back already.
+
+        Raises LinkLost, DeadlineExceeded.
+        """
+        deadline = deadline or Deadline.after(30)
         if self.applied.held:
-            # Not made anew: where it is gone, the guard has put everything back.
+            # Not made anew: where the file is gone, the lease is.
             words = 'if [ -e "$1" ]; then touch "$1"; fi'
-            deadline = deadline or Deadline.after(10)
             self.board.connection.run(words, self.path, deadline=deadline)
         self._renewed_at_s = time.monotonic()
+        return self.applied.held and self._standing(deadline).outcome is None
 
     def end(self, *, deadline: Deadline | None = None) -> Restored:
         """The run is over: the guard puts everything back; no root is needed for that.
@@ -74,7 +88,12 @@ class Lease:
         deadline = deadline or Deadline.after(120)
         connection = self.board.connection
         connection.run('rm -f "$1"', self.path, deadline=deadline, check=True)
-        while (outcome := self._outcome(deadline)) is None:
+        alone = 0
+        while (outcome := (standing := self._standing(deadline)).outcome) is None:
+            alone = 0 if standing.guard else alone + 1
+            if alone > _TRIES:  # it was killed, and left the backup
+                board = look(connection, self.board.privilege, deadline=deadline)
+                return restore(board, deadline=deadline)
             if deadline.remaining_s() < _POLL_S:
                 raise DeadlineExceeded(
                     f"{connection.name} has not put its settings back.",
@@ -83,8 +102,8 @@ class Lease:
             time.sleep(_POLL_S)
         return outcome_of(connection.name, outcome)
 
-    def _outcome(self, deadline: Deadline) -> dict[str, Any] | None:
-        """How this hold ended; None while it has not."""
+    def _standing(self, deadline: Deadline) -> _Standing:
+        """How this hold stands."""
         answer = program.ask(
             self.board.connection,
             {"do": "look", "folder": self.board.folder, "look": {"files": [], "commands": []}},
@@ -92,8 +111,7 @@ class Lease:
             privilege=None,
             deadline=deadline,
         )
-        for who in ("root", "user"):
-            found = answer.value["held"][who]["outcome"]
-            if isinstance(found, dict) and found.get("id") == self.applied.id:
-                return found
-        return None
+        held = [answer.value["held"][who] for who in ("root", "user")]
+        outcomes = [h["outcome"] for h in held if isinstance(h["outcome"], dict)]
+        mine = [outcome for outcome in outcomes if outcome.get("id") == self.applied.id]
+        return _Standing(any(h["guard"] is not None for h in held), mine[0] if mine else None)

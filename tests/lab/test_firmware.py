@@ -165,10 +165,11 @@ def test_a_guard_puts_back_when_nobody_renews_and_not_before(
         lease = Lease.take(board, wanted, deadline=Deadline.after(300), lease_s=4)
         for _ in range(6):  # longer than the lease
             time.sleep(1)
-            lease.renew()
+            assert lease.renew()
         assert state(furnished) != before
         wait_for(furnished, before, seconds=30)
         assert look(board.connection, board.privilege, deadline=Deadline.after(100)).held is None
+        assert not lease.renew()
         assert lease.end(deadline=Deadline.after(100)).why == "silence"
 
 
@@ -214,6 +215,10 @@ def test_a_guard_that_is_killed_itself_leaves_what_it_takes_to_put_back(
     before = state(furnished)
     with seen(furnished.address, tmp_path / "known") as board:
         wanted = settings(board, "benchmark")
+        lease = Lease.take(board, wanted, deadline=Deadline.after(300), lease_s=300)
+        hosts.run_as_root(furnished, "kill -9 $(cat /var/lib/halfbyte/guard)")
+        assert lease.end(deadline=Deadline.after(100)).why == "asked"
+        assert state(furnished) == before
         Lease.take(board, wanted, deadline=Deadline.after(300), lease_s=300)
         hosts.run_as_root(furnished, "kill -9 $(cat /var/lib/halfbyte/guard)")
         again = look(board.connection, board.privilege, deadline=Deadline.after(100))

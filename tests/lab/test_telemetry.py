@@ -103,7 +103,7 @@ def test_readings_of_real_tools_are_understood(board: Board) -> None:
 def test_a_run_is_watched_and_throttling_is_a_doubt(
     host: Host, pi_4: Board, throttled: None, tmp_path: Path
 ) -> None:
-    run = watched(host, "pi-4", tmp_path)
+    run = watched(host, "pi-4", tmp_path, runs=100)
     assert run["telemetry"]["throttling"] == ["under-voltage"]
     assert {"emulated", "throttled", "throttled-before"} <= set(run["doubts"])
     told = {(one["quantity"], one["name"]): one for one in run["telemetry"]["series"]}
@@ -113,7 +113,7 @@ def test_a_run_is_watched_and_throttling_is_a_doubt(
 
 def test_power_and_energy_of_a_jetson_are_told(host: Host, lab_is_up: None, tmp_path: Path) -> None:
     board_called("jetson")
-    run = watched(host, "jetson", tmp_path)
+    run = watched(host, "jetson", tmp_path, runs=2000)
     assert run["telemetry"]["power"]["rails"] == ["VDD_IN"]
     assert run["telemetry"]["power"]["mean_w"] == pytest.approx(5.2495, abs=1e-3)
     assert run["telemetry"]["power"]["energy_j"] > 0
@@ -122,10 +122,10 @@ def test_power_and_energy_of_a_jetson_are_told(host: Host, lab_is_up: None, tmp_
     }
 
 
-def watched(host: Host, name: str, folder: Path) -> dict[str, object]:
+def watched(host: Host, name: str, folder: Path, *, runs: int) -> dict[str, object]:
     model = folder / "small.tflite"
     model.write_bytes(small_models.int8_detector())
-    words = ["--target", name, "--out", str(folder / "run"), "--runs", "3000", "--accept-new"]
+    words = ["--target", name, "--out", str(folder / "run"), "--runs", str(runs), "--accept-new"]
     done = host.halfbyte("bench", str(model), *words)
     assert done.status == 0, done.stderr
     (run,) = json.loads((folder / "run" / "report.json").read_text())["runs"]

@@ -82,6 +82,8 @@ def _chosen(quantity: str, series: Sequence[Series]) -> list[Series]:
     """Those that tell most: of cores their mean, of flags those that ever held."""
     if quantity == "load":
         return [one for one in series if one.name in ("all cores", "GPU")]
+    if quantity == "memory":  # the agent's own: the board's is on another scale
+        return [one for one in series if not one.name.endswith(" on the board")]
     if quantity == "throttling":
         return [one for one in series if one.high]
     if len(series) <= MOST_LINES:

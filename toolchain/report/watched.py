@@ -94,7 +94,9 @@ def _of_samples(samples: Sequence[tuple[float, wire.Sample]]) -> _Points:
         for name, value in (
             ("resident", sample.memory.rss_bytes),
             ("proportional share", sample.memory.pss_bytes),
+            ("swapped out", sample.memory.swap_bytes or None),
             ("available on the board", sample.mem_available_bytes),
+            ("swap free on the board", sample.swap_free_bytes or None),
         ):
             if value is not None:
                 _put(points, ("memory", name), at_s, value / _MIB)
