@@ -196,7 +196,7 @@ def measure(
     chosen: dict[str, TuningMeta] = {}
     if settings.tune and not settings.again:
         chosen = in_folder(folder, board.target.name)
-    todo = _todo(subjects, board, bundles.dataset, settings, folder, chosen)
+    todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
     if not todo:
         return []
     faults: list[HalfbyteError] = []
@@ -207,7 +207,7 @@ def measure(
             held = outer or opened.enter_context(around(board.connection, settings.asked))
             if settings.tune:
                 chosen |= _tuned(todo, chosen, board, bundles, settings, held, progress)
-                todo = _todo(subjects, board, bundles.dataset, settings, folder, chosen)
+                todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
             for subject, key, meta in todo:
                 records, done = begun(
                     board,
@@ -235,20 +235,24 @@ def measure(
     return faults
 
 
-def _todo(
+def remaining(
     subjects: Sequence[Subject],
     board: Board,
     dataset: Dataset | None,
     settings: Measuring,
     folder: RunFolder,
-    chosen: Mapping[str, TuningMeta],
+    chosen: Mapping[str, TuningMeta] | None = None,
 ) -> list[tuple[Subject, str, RunMeta]]:
-    """What is still to be run, in order; all of a model whose threads are not chosen yet."""
+    """What is still to be run, in order, with its key and all that is known of it.
+
+    chosen: threads by sha256 of the model, of which all runs are left where they are to be chosen
+    and are not.  Raises RunFolderError.
+    """
     whole = {run.key: run.meta for run in folder.load().runs if run.whole}
     todo = []
     for subject, key in repeated(subjects, run_keys(subjects, board.target), settings.repeat):
-        tuning = chosen.get(subject.meta.sha256)
-        meta = _meta(subject, board, dataset, settings, tuning)
+        tuning = (chosen or {}).get(subject.meta.sha256)
+        meta = meta_of(subject, board, dataset, settings, tuning)
         known = tuning is not None or not settings.tune
         if known and whole.get(key) == meta and not settings.again:
             _log.info("%s was measured before, whole; --again measures it anew", key)
@@ -312,13 +316,14 @@ def _origin(model: ModelMeta) -> tuple[object, ...]:
     return model.source_sha256 or model.sha256, model.imgsz
 
 
-def _meta(
+def meta_of(
     subject: Subject,
     board: Board,
     dataset: Dataset | None,
     settings: Measuring,
-    tuning: TuningMeta | None,
+    tuning: TuningMeta | None = None,
 ) -> RunMeta:
+    """What the host knows of a run before it is one.  tuning: how its threads were chosen."""
     target = board.target
     cpus = settings.cpus if tuning is None else tuning.cpus
     threads = settings.threads if tuning is None else tuning.threads

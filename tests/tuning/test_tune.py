@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.caches import own_cache
 from toolchain import making
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,33 +29,22 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("place")
+    own_cache(folder / "cache")
+    return folder
 
 
 def halfbyte(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "toolchain.cli", *words],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **_own_memory(place)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HALFBYTE_CACHE": str(place / "cache")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
-
-
-def _own_memory(place: Path) -> dict[str, str]:
-    """A cache of its own whose loopback home, with its environment, is the user's."""
-    from targets.places import cache_dir
-
-    own = place / "cache"
-    if not own.exists():
-        own.mkdir()
-        for item in cache_dir().iterdir():
-            if item.name not in ("tuning.json", "tuning.lock", "runs"):
-                (own / item.name).symlink_to(item)
-    return {"HALFBYTE_CACHE": str(own)}
 
 
 def run_of(place: Path, out: str) -> Any:

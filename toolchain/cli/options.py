@@ -54,7 +54,7 @@ wheelhouse_option = click.option(
     help="Take the board's packages from this folder instead of the network.",
 )
 
-_measuring: list[Callable[[Any], Any]] = [
+_placing: list[Callable[[Any], Any]] = [
     click.option("--threads", type=click.IntRange(1, 64), help="[default: the board's CPUs]"),
     click.option(
         "--cpus",
@@ -68,6 +68,9 @@ _measuring: list[Callable[[Any], Any]] = [
         help="Choose threads and CPUs by short runs first; remembered for each board and model, "
         "measured anew with --again.",
     ),
+]
+
+_timing: list[Callable[[Any], Any]] = [
     click.option("--warmup", type=click.IntRange(0), default=3, show_default=True),
     click.option(
         "--runs",
@@ -133,7 +136,14 @@ _measuring: list[Callable[[Any], Any]] = [
 
 def measuring_options(function: F) -> F:
     """How to measure: threads, warm-up, timed runs."""
-    for option in reversed(_measuring):
+    for option in reversed((*_placing, *_timing)):
+        function = option(function)
+    return function
+
+
+def timing_options(function: F) -> F:
+    """The same without threads and CPUs."""
+    for option in reversed(_timing):
         function = option(function)
     return function
 
@@ -247,11 +257,11 @@ def dataset_of(asked: dict[str, Any]) -> Dataset:
 
 
 def measuring_of(asked: dict[str, Any]) -> Measuring:
-    """How to measure, from the options of `measuring_options`.  Raises InputError."""
+    """How to measure, from `measuring_options` or `timing_options`.  Raises InputError."""
     from toolchain.measuring import Measuring
 
-    threads, cpus = asked["threads"], asked["cpus"]
-    if asked["tune"] and (threads or cpus):
+    threads, cpus, tune = asked.get("threads"), asked.get("cpus", ()), asked.get("tune", False)
+    if tune and (threads or cpus):
         raise InputError(
             "--tune chooses threads and CPUs; --threads and --cpus give them",
             hint="Leave one of them out.",
@@ -264,7 +274,7 @@ def measuring_of(asked: dict[str, Any]) -> Measuring:
     return Measuring(
         threads=threads,
         cpus=cpus,
-        tune=asked["tune"],
+        tune=tune,
         warmup=asked["warmup"],
         timed_runs=asked["timed_runs"],
         wheelhouse=asked["wheelhouse"],
