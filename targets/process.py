@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -119,11 +119,13 @@ class Process:
 
         Raises CommandFailed if the program has ended, LinkLost, DeadlineExceeded.
         """
+        with enforced(deadline, f"{self._host.name} to take data", self._host.abort):
+            self.pour(data, lambda: None)
+
+    def pour(self, data: bytes | memoryview, progressed: Callable[[], None]) -> None:
+        """As `write`, for callers that see to it that it ends; `progressed` after each packet."""
         view = memoryview(data)
-        with (
-            enforced(deadline, f"{self._host.name} to take data", self._host.abort),
-            self._host.translated(),
-        ):
+        with self._host.translated():
             while view:
                 try:
                     sent = self._channel.send(view)  # type: ignore[arg-type]
@@ -134,6 +136,7 @@ class Process:
                 if sent == 0:
                     raise self._broken() or self._failed("ended before it had read its input")
                 view = view[sent:]
+                progressed()
 
     def close_stdin(self) -> None:
         """The program sees the end of its input."""

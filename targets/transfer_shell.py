@@ -12,6 +12,7 @@ from targets.deadline import Deadline
 from targets.errors import CommandFailed, NoSpace
 from targets.items import Item
 from targets.ssh import Connection
+from targets.stalling import unstalled
 from targets.stored import Advance, Room, Stored
 from targets.stretches import Stretches
 
@@ -125,9 +126,15 @@ class FileByFile:
         with self._connection.start(
             _PUT, self._objects, item.sha256, str(offset), stdin=True, deadline=self._soon()
         ) as process:
-            with contextlib.suppress(CommandFailed):  # it ended: how, is told below
+            awaited = f"{self._connection.name} to take data"
+            with (
+                contextlib.suppress(CommandFailed),  # it ended: how, is told below
+                unstalled(
+                    self._deadline, self._stall_s, awaited, self._connection.abort
+                ) as progressed,
+            ):
                 for data in item.chunks([(offset, item.size_bytes)]):
-                    process.write(data, deadline=self._soon())
+                    process.pour(data, progressed)
                     self.bytes_sent += len(data)
                     advance(len(data))
                 process.close_stdin()

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from importlib.resources import files
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from targets.errors import CommandFailed, NoSpace
 from targets.items import Item
 from targets.process import Process
 from targets.ssh import Connection
+from targets.stalling import unstalled
 from targets.store import Store
 from targets.stored import Advance, Room, Stored
 from targets.stretches import Stretches
@@ -53,7 +54,7 @@ def open_board(
     try:
         with connection.start(command, deadline=deadline.sooner(stall_s), stdin=True) as process:
             process.write(sources, deadline=deadline.sooner(stall_s))
-            yield Receiver(connection.name, process, beside, stall_s, deadline)
+            yield Receiver(connection, process, beside, stall_s, deadline)
             process.close_stdin()
             process.wait(deadline=deadline.sooner(stall_s))
     finally:
@@ -76,9 +77,15 @@ class Receiver:
     """The host's side of `targets/receiver.py`."""
 
     def __init__(
-        self, name: str, process: Process, beside: Executor, stall_s: float, deadline: Deadline
+        self,
+        connection: Connection,
+        process: Process,
+        beside: Executor,
+        stall_s: float,
+        deadline: Deadline,
     ) -> None:
-        self._name = name
+        self._name = connection.name
+        self._abort = connection.abort
         self._process = process
         self._beside = beside
         self._stall_s = stall_s
@@ -139,30 +146,44 @@ class Receiver:
     ) -> list[Item]:
         """Send all; answers are read while sending, so that neither side waits for the other."""
         answers = _Answers(items, offsets, lacking, advance)
-        for item in items:
-            sha, offset = item.sha256, offsets.get(item.sha256, 0)
-            if sha not in lacking:
-                self._write(f"forget {sha}\n".encode())
-            self._write(f"{sha} {item.size_bytes} {offset}\n".encode())
-            for data in item.chunks(answers.stretches[sha].beyond(offset)):
-                self._send(data, answers)
-                while b"\n" in (ready := self._process.read_ready()):
-                    self._take(answers, ready)
-            # Made while the file was sent, as nobody waits for it.
-            if (table := self._tables.pop(sha, None)) and (entries := self._awaited(table)):
-                self._write_table("keep", sha, entries)
-        self._write(b"settle\n")
+        awaited = f"{self._name} to take data"
+        with unstalled(self._deadline, self._stall_s, awaited, self._abort) as progressed:
+            for item in items:
+                self._put(item, offsets.get(item.sha256, 0), answers, progressed)
+        with self._explained(answers):
+            self._write(b"settle\n")
         while answers.open:
             self._take(answers, b"")
         return answers.bad
 
-    def _send(self, data: bytes, answers: _Answers) -> None:
+    @contextlib.contextmanager
+    def _explained(self, answers: _Answers) -> Iterator[None]:
+        """Around writing: a receiver that has ended said why, if it could."""
         try:
-            self._write(data)
+            yield
         except CommandFailed:
-            while True:  # to its last words, or none
+            while answers.open:
                 self._take(answers, b"")
-        self.bytes_sent += len(data)
+            raise
+
+    def _put(
+        self, item: Item, offset: int, answers: _Answers, progressed: Callable[[], None]
+    ) -> None:
+        with self._explained(answers):
+            if item.sha256 in answers.anew:
+                self._write(f"forget {item.sha256}\n".encode())
+            self._write(f"{item.sha256} {item.size_bytes} {offset}\n".encode())
+        for data in item.chunks(answers.stretches[item.sha256].beyond(offset)):
+            with self._explained(answers):
+                self._process.pour(data, progressed)
+            self.bytes_sent += len(data)
+            while b"\n" in (ready := self._process.read_ready()):
+                self._take(answers, ready)
+        # Made while the file was sent, as nobody waits for it.
+        if (table := self._tables.pop(item.sha256, None)) and (entries := self._awaited(table)):
+            with self._explained(answers):
+                self._write_table("keep", item.sha256, entries)
+            progressed()
 
     def _take(self, answers: _Answers, ready: bytes) -> None:
         """Answers that have come; with none, wait for one."""
@@ -214,6 +235,7 @@ class _Answers:
     ) -> None:
         self.open = {item.sha256: item for item in items}
         self.bad: list[Item] = []
+        self.anew = self.open.keys() - lacking.keys()
         self.stretches = {
             item.sha256: lacking.get(item.sha256) or Stretches.whole(item.size_bytes)
             for item in items
