@@ -13,7 +13,14 @@ from typing import IO
 
 @contextlib.contextmanager
 def replaced(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """A file to write; it appears under `path`, synced, only if the block ends well."""
+    """A file to write; it appears under `path`, synced, only if the block ends well.
+
+    A device or a pipe is written to, and never replaced.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:

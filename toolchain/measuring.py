@@ -114,20 +114,24 @@ def ready(
 ) -> Iterator[Board]:
     """Reach `target` and give it its environment.  Raises TargetError, BoardError and kin."""
     from targets.loopback import reachable
+    from targets.persisting import persisting
     from targets.provision.environment import provision
 
     with contextlib.ExitStack() as opened:
         with _CONNECTING:
             running = opened.enter_context(reachable(target))
             connection = opened.enter_context(connected(running, trust))
-        with progress.task(f"preparing {target.name}"):
+        deadline = Deadline.after(PROVISION_S)
+
+        def prepared() -> Board:
             python = provision(
-                connection,
-                deadline=Deadline.after(PROVISION_S),
-                wheelhouse=wheelhouse,
-                progress=progress,
+                connection, deadline=deadline, wheelhouse=wheelhouse, progress=progress
             )
-        yield Board(running, connection, python, _cpus(connection, python))
+            return Board(running, connection, python, _cpus(connection, python))
+
+        with progress.task(f"preparing {target.name}"):
+            board = persisting(connection, prepared, deadline=deadline)
+        yield board
 
 
 def connected(target: Target, trust: Trust | None = None) -> AbstractContextManager[Connection]:

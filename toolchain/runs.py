@@ -12,7 +12,6 @@ one that is not whole, and keeps what it had.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 import json
 import re
@@ -27,6 +26,7 @@ from toolchain.errors import DataError, RunFolderError
 from toolchain.evaluate import snapshot
 from toolchain.evaluate.pictures import keep_small
 from toolchain.evaluate.truth import Dataset
+from toolchain.recorded import Recorded, Run, Unfinished
 from toolchain.runfiles import SCHEMA, VERSION, damaged, read_manifest, read_records, typed
 from toolchain.runmeta import (
     BoardSettings,
@@ -53,64 +53,9 @@ __all__ = [
     "Unfinished",
 ]
 
+_T = TypeVar("_T")
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
-_R = TypeVar("_R")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One model on one target, as far as it came.
-
-    outcome: None where nobody wrote one (the host itself was stopped).  torn: the last line was
-    cut off and is left out.  missing: records that the numbering says are not there.  settings: of
-    the board, None where nobody read them.  tuning: how its threads were chosen, None where they
-    were given.
-    """
-
-    key: str
-    meta: RunMeta
-    outcome: Outcome | None
-    records: tuple[wire.Envelope, ...]
-    torn: bool = False
-    missing: int = 0
-    settings: BoardSettings | None = None
-    tuning: TuningMeta | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Ended well, and every record is there to the last."""
-        ended = self.outcome is not None and self.outcome.whole
-        return ended and not self.torn and not self.missing and self.last(wire.Finished) is not None
-
-    def of(self, kind: type[_R]) -> tuple[_R, ...]:
-        """The records of one type, in order."""
-        return tuple(e.record for e in self.records if isinstance(e.record, kind))
-
-    def last(self, kind: type[_R]) -> _R | None:
-        """The last record of one type."""
-        return next((e.record for e in reversed(self.records) if isinstance(e.record, kind)), None)
-
-
-@dataclasses.dataclass(frozen=True)
-class Recorded:
-    """A run folder as read.  examples: small pictures by image id."""
-
-    created: str
-    command: tuple[str, ...]
-    versions: Mapping[str, str]
-    dataset: Dataset | None
-    examples: Mapping[int, Path]
-    runs: tuple[Run, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Unfinished:
-    """A run that may still be going on where it was started.  run_id: its name there."""
-
-    run_id: str
-    meta: RunMeta
-    records: tuple[wire.Envelope, ...]
 
 
 class RunFolder:
@@ -320,10 +265,10 @@ class RunFolder:
         write_whole(self.path / "run.json", text.encode("ascii") + b"\n")
 
 
-def _optional(cls: type[_R], raw: Mapping[str, Any], field: str, where: str) -> _R | None:
+def _optional(cls: type[_T], raw: Mapping[str, Any], field: str, where: str) -> _T | None:
     if raw.get(field) is None:
         return None
-    found: _R = built(cls, raw[field], f"{where}.{field}")
+    found: _T = built(cls, raw[field], f"{where}.{field}")
     return found
 
 

@@ -30,7 +30,7 @@ def job(host: Host) -> list[str]:
     words = ["--weights", "yolov5s-seg", "--bits", "4", "8", "--imgsz", SIZE, "--recovery", "none"]
     words += ["--images", str(data.images), "--annotations", str(data.annotations)]
     words += ["--calibration", str(data.calibration), "--calibration-limit", "8"]
-    return [*words, "--runs", "3", "--warmup", "1", "--json", "--accept-new"]
+    return [*words, "--limit", "3", "--runs", "2", "--warmup", "1", "--json", "--accept-new"]
 
 
 @pytest.fixture(scope="module")
@@ -92,4 +92,4 @@ def test_weights_to_report_on_an_emulated_board_finds_what_loopback_finds(
             assert unmatched(boxes, there[recipe][image]) == [], (recipe, image)
             assert unmatched(there[recipe][image], boxes) == [], (recipe, image)
             confident += sum(box[4] >= CONFIDENCE + MOST_SCORE for box in boxes)
-    assert confident >= 9, "too few boxes to tell anything by"
+    assert confident >= 6, "too few boxes to tell anything by"

@@ -73,6 +73,8 @@ def test_repeats_run_in_turn_and_count_as_one_model_each(place: Path) -> None:
     models = [f"models/best-96x128-{recipe}.tflite" for recipe in ("float32", "w8c-a8")]
     done = halfbyte(place, "bench", *models, *QUICK, "--repeat", "3", "--out", "repeated")
     assert done.returncode == 0, done.stderr
+    assert "compare.html" in done.stderr
+    assert (place / "repeated" / "compare.html").exists()
     begun = list(json.loads((place / "repeated" / "run.json").read_text())["runs"])
     one, other = begun[:2]
     assert begun == [one, other, f"{one}.2", f"{other}.2", f"{one}.3", f"{other}.3"]

@@ -159,6 +159,7 @@ def _measure(
     asked: dict[str, Any],
 ) -> None:
     from toolchain import making, pipeline
+    from toolchain.cli.compare import differences
     from toolchain.cli.trust import trust
     from toolchain.subject import subject
 
@@ -175,6 +176,8 @@ def _measure(
         progress=console.progress(),
     )
     console.show_report(measured, as_json=as_json)
+    if asked["repeat"] > 1 and not as_json:
+        differences(measured.folder)
     pipeline.check_measured(measured, strict=asked["strict"])
 
 

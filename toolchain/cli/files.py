@@ -9,9 +9,4 @@ from targets.files import write_whole
 
 def write_text(path: Path, text: str) -> None:
     """UTF-8, whole or not at all; a pipe or a device is written to and never replaced."""
-    encoded = text.encode("utf-8", "replace")
-    if path.exists() and not path.is_file():
-        with path.open("wb") as stream:
-            stream.write(encoded)
-    else:
-        write_whole(path, encoded)
+    write_whole(path, text.encode("utf-8", "replace"))

@@ -72,6 +72,7 @@ def run(
           --annotations val.json --calibration train/ --out runs/best
     """
     from toolchain import pipeline
+    from toolchain.cli.compare import differences
     from toolchain.cli.trust import trust
 
     size = height_width(imgsz)
@@ -103,4 +104,6 @@ def run(
     for line in [] if as_json else predicted_lines(measured.predicted):
         console.note(line)
     console.show_report(measured, as_json=as_json)
+    if asked["repeat"] > 1 and not as_json:
+        differences(measured.folder)
     pipeline.check_measured(measured, strict=asked["strict"])
