@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -51,7 +50,7 @@ _MOST_THREADS = 64
     metavar="LIST",
     callback=lambda _ctx, _param, value: _modes(value),
     help="Power modes of a Jetson by name, such as 15W,MAXN; put back afterwards.  Needs root "
-    "there.  [default: the mode that it is in]",
+    "there; the rest of the profile benchmark is set too.  [default: the mode that it is in]",
 )
 @click.option(
     "--all-images",
@@ -100,11 +99,8 @@ def sweep(
     if len(targets) != 1:
         raise UsageError("a sweep is of one target", hint="Run it once for each of them.")
     labels = None if names is None else making.read_labels(names)
-    measuring = measuring_of(asked)
-    if modes and measuring.asked.profile is None:
-        measuring = dataclasses.replace(
-            measuring, asked=dataclasses.replace(measuring.asked, profile="benchmark")
-        )
+    if modes:
+        asked["profile"] = asked["profile"] or "benchmark"
     folder = out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
     if out is None:
         console.note(f"folder: {folder} (stopped half way? --out {folder} goes on)")
@@ -112,7 +108,7 @@ def sweep(
         [subject(path, names=labels) for path in models],
         targets[0],
         dataset_of(asked),
-        measuring,
+        measuring_of(asked),
         Asked(threads, modes, all_images),
         folder,
         command=command_line(),
