@@ -19,7 +19,7 @@ from targets.provision import on_board
 from targets.ssh import Connection
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-_MODULES: Final = ("knobs", "boot_file", "guard")
+_MODULES: Final = ("knobs", "boot_file", "keeping", "guard")
 # One line, the same in every release, so that one line of sudoers permits it.
 _LOADER: Final = "import sys;exec(sys.stdin.buffer.read())"
 _BUNDLE: Final = """\

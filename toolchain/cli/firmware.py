@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from toolchain.cli import console
+from toolchain.cli import firmware_text as as_text
 from toolchain.cli.options import accept_new_option, json_option
 from toolchain.cli.paths import existing_file
 
 if TYPE_CHECKING:
-    from targets.firmware.apply import Applied
-    from targets.firmware.diff import Difference
     from targets.firmware.look import Board
     from targets.firmware.resolve import Library, Settings
-    from targets.firmware.restore import Restored
 
 _WORK_S = 600.0
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,7 +74,7 @@ def list_(as_json: bool) -> None:
         }
         for board in known.boards()
     ]
-    console.show(rows, as_json=as_json, text=_boards)
+    console.show(rows, as_json=as_json, text=as_text.boards)
 
 
 @firmware.command()
@@ -98,7 +96,7 @@ def show(
 
     given = dict(override(text) for text in overrides)
     found = resolve(_library(config), board, profile, given)
-    console.show(found, as_json=as_json, text=_settings)
+    console.show(found, as_json=as_json, text=as_text.settings)
 
 
 ask_sudo_option = click.option(
@@ -137,9 +135,9 @@ def diff(name: str, profile: str, as_json: bool, **asked: Any) -> None:
             "boot_diff": boot.diff if boot is not None else "",
             "differences": compare(settings, board.seen),
             "doubts": unexpected(settings, board.seen),
-            "not_permitted": _refusal(board.not_permitted),
+            "not_permitted": as_text.refusal(board.not_permitted),
         }
-    console.show(result, as_json=as_json, text=_differences)
+    console.show(result, as_json=as_json, text=as_text.differences)
 
 
 @firmware.command("apply")
@@ -191,10 +189,10 @@ def apply_(name: str, profile: str, hold: str, reboot: bool, as_json: bool, **as
         **{key: getattr(done, key) for key in ("board", "profile", "before", "after", "held")},
         "held_for_s": lease_s,
         "doubts": done.doubts,
-        "not_permitted": _refusal(done.not_permitted),
+        "not_permitted": as_text.refusal(done.not_permitted),
         "backup": done.kept_at,
     }
-    console.show(result, as_json=as_json, text=lambda _: _applied(name, done, hold))
+    console.show(result, as_json=as_json, text=lambda _: as_text.applied(name, done, hold))
     return 0 if done.in_force else 8
 
 
@@ -229,7 +227,7 @@ def restore(name: str, reboot: bool, as_json: bool, **asked: Any) -> None:
                 boot.restarted(board, board.seen.boot_id, trial=False, deadline=deadline)
             else:
                 console.note("that is in force after the next start of the board")
-    console.show(done, as_json=as_json, text=lambda _: _restored(name, done))
+    console.show(done, as_json=as_json, text=lambda _: as_text.restored(name, done))
 
 
 @contextlib.contextmanager
@@ -271,101 +269,7 @@ def _seconds(written: str) -> float:
     return float(seconds)
 
 
-def _refusal(refused: Any) -> dict[str, Any] | None:
-    if refused is None:
-        return None
-    return {"reason": refused.reason, "sudoers": refused.sudoers, "hint": refused.hint}
-
-
 def _library(config: Path | None) -> Library:
     from targets.firmware.resolve import library
 
     return library(named=config)
-
-
-def _boards(rows: list[dict[str, Any]]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("board", "title", "profiles"):
-        table.add_column(column)
-    for row in rows:
-        words = (row["board"], row["title"], ", ".join(row["profiles"]))
-        table.add_row(*map(console.plain_text, words))
-    return table
-
-
-def _settings(found: Settings) -> str:
-    lines = [f"{found.title}, profile {found.profile}: {found.about}"]
-    for value in (*found.values, *found.expect):
-        shown = ", ".join(value.value) if isinstance(value.value, tuple) else str(value.value)
-        kind = "expected: " if value in found.expect else ""
-        lines += ["", f"{kind}{value.key} = {shown}   ({value.unit})", f"  from {value.origin}"]
-        if value.reason:
-            lines.append(f"  why: {value.reason}")
-        if value.source is not None:
-            lines.append(f"  source: {value.source}")
-    return console.printable("\n".join(lines))
-
-
-def _differences(result: dict[str, Any]) -> Any:
-    from rich.console import Group
-
-    lines = [f"{result['target']} is a {result['board']}; profile {result['profile']}:"]
-    if result["held"] is not None:
-        lines.append(f"settings for {result['held'].label} are in force now")
-    notes = [f"note: {doubt}" for doubt in result["doubts"]]
-    if result["not_permitted"] is not None:
-        notes += _how_to_permit(result["not_permitted"])
-    if result["boot_changed"]:
-        lines.append("its config.txt has lines of ours")
-    if result["boot_diff"]:
-        notes = [*result["boot_diff"].splitlines(), *notes]
-    parts = [console.plain_text("\n".join(lines)), _rows(result["differences"])]
-    return Group(*parts, *([console.plain_text("\n".join(notes))] if notes else []))
-
-
-def _rows(differences: tuple[Difference, ...]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("setting", "of", "now", "wanted", "from"):
-        table.add_column(column)
-    for item in differences:
-        row = item.row
-        wanted = "stays" if row.wanted is None else "is so" if row.in_force else row.wanted
-        if item.needs_reboot and item.changes:
-            wanted += " (at the next start, with --reboot)"
-        words = (row.key, row.where, row.now or "-", row.note or wanted, item.origin)
-        table.add_row(*map(console.plain_text, words))
-    return table
-
-
-def _applied(name: str, done: Applied, hold: str) -> Any:
-    from rich.console import Group
-
-    lines = [f"doubt: {doubt}" for doubt in done.doubts]
-    if done.not_permitted is not None:
-        lines += _how_to_permit(_refusal(done.not_permitted) or {})
-    if done.held:
-        lines.append(f"back as it was: `halfbyte firmware restore {name}`, or in {hold} by itself")
-        lines.append(f"what it was: {done.kept_at}")
-    else:
-        lines.append("nothing was changed")
-    return Group(_rows(done.after), console.plain_text("\n".join(lines)))
-
-
-def _restored(name: str, done: Restored) -> str:
-    if not done.why:
-        return f"{name}: nothing was held"
-    if not done.restarted:
-        return f"{name}: {done.count} settings are as they were"
-    lines = [f"{name} was restarted meanwhile, which undid its settings"]
-    lines += [f"  {path} was {was} before, and is {now} since" for path, was, now in done.differs]
-    return console.printable("\n".join(lines))
-
-
-def _how_to_permit(refused: dict[str, Any]) -> list[str]:
-    return [f"not permitted: {refused['reason']}", f"  try: {refused['hint']}"]

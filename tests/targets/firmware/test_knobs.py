@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from targets.firmware.program import bundle
-from targets.provision.on_board.guard import Place, loaded, save
+from targets.provision.on_board.keeping import Place, loaded, save
 from targets.provision.on_board.knobs import Refused, checked, look
 
 POLICY = "/sys/devices/system/cpu/cpufreq/policy0"
