@@ -66,6 +66,7 @@ class Keeper:
         self._record_path = os.path.join(folder, name + ".json")
         self._part: Optional[int] = None  # the descriptor of what is not settled yet
         self._packed = False
+        self._reader: Optional[_Reader] = None
 
     def find(self) -> Optional[Kept]:
         """What an earlier run kept, if it is whole and what it was; else it is removed."""
@@ -84,14 +85,16 @@ class Keeper:
         return None
 
     def prepare(self) -> None:
-        """Import what expanding needs, if it is needed, beside what else there is to do.
+        """Import what expanding needs, and read the tables, beside what else there is to do.
 
-        Compiling it takes as long as expanding a small model.
+        Compiling it takes as long as expanding a small model.  What is wrong is told by `make`.
         """
         with contextlib.suppress(OSError, ValueError, Malformed):
-            if self._int4 or is_packed(self._mapped()):
+            packed = self._mapped()
+            if self._int4 or is_packed(packed):
                 pages.share_heap()
-                threading.Thread(target=_import_expand, daemon=True).start()
+                self._reader = _Reader(packed, int4=self._int4)
+                self._reader.start()
 
     def make(self) -> Optional[Kept]:
         """Expand the model; None where there is nothing to expand.
@@ -165,7 +168,9 @@ class Keeper:
         from . import expand  # plain models need not wait for it
 
         pages.share_heap()
-        expansion = expand.read(packed, int4=self._int4)
+        expansion = self._read_ahead()
+        if expansion is None:
+            expansion = expand.read(packed, int4=self._int4)
         if expansion is None:
             return None
         self._packed = expansion.packed
@@ -182,6 +187,14 @@ class Keeper:
             content = expand.to_bytes(expansion)
         path = self._part_path if how == MADE else ""
         return Kept(how, size, path, content, time.perf_counter_ns() - start_ns)
+
+    def _read_ahead(self) -> Any:
+        """What `prepare` has read of the file, once."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return None
+        reader.join()
+        return reader.expansion
 
     def _open_part(self, size_bytes: int) -> bool:
         """Whether there is room, and nobody else is writing the same now."""
@@ -228,8 +241,20 @@ class Keeper:
         os.rename(part, self._record_path)
 
 
-def _import_expand() -> None:
-    from . import expand, expand_packed  # noqa: F401
+class _Reader(threading.Thread):
+    """Reads the tables of a model; `expansion` stays None where that does not go well."""
+
+    def __init__(self, packed: Any, *, int4: bool) -> None:
+        super().__init__(daemon=True)
+        self._packed, self._int4 = packed, int4
+        self.expansion: Any = None
+
+    def run(self) -> None:
+        """What is read may be damaged, or not what was sent: nothing of that is told here."""
+        with contextlib.suppress(Exception):
+            from . import expand
+
+            self.expansion = expand.read(self._packed, int4=self._int4)
 
 
 def _measured(path: str) -> Tuple[int, str]:

@@ -72,10 +72,10 @@ def _fill(stream: _Inflated, units: Int8Array) -> None:
     if escaped > units.size:
         raise Malformed(f"{escaped} escapes among {units.size} values")
     escapes = np.frombuffer(stream.take(escaped), np.int8)
-    order = np.argsort(classes, kind="stable")
     step = 2 * max(1, _OUTPUT_BYTES // (2 * size))  # an even number of units is whole bytes
     whole = units.reshape(-1).view(f"V{size}")  # units as single items are moved faster
-    for kind, members in zip(kinds, np.split(order, np.cumsum(np.bincount(classes))[:-1])):
+    for number, kind in enumerate(kinds):
+        members = np.flatnonzero(classes == number)
         for start in range(0, len(members), step):
             chosen = members[start : start + step]
             codes = _codes(stream, kind, len(chosen) * size)

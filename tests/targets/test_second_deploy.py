@@ -84,7 +84,7 @@ def test_two_versions_sent_at_once_are_each_made_from_what_is_there(linked: Conn
     assert is_whole(linked, sent.store, other)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.95])
 def test_a_beginning_is_continued_between_pieces_and_inside_them(
     linked: Connection, share: float
 ) -> None:
@@ -113,10 +113,8 @@ def test_a_bad_beginning_is_sent_again_with_all_pieces(linked: Connection) -> No
     "damage",
     [
         'printf x | dd of="$1" bs=1 seek=400000 conv=notrunc 2>/dev/null',
-        ': > "$1"',
         'rm "$1"',
         'head -c 1001 "$1".pieces > x && cat x > "$1".pieces',
-        'head -c 100000 /dev/urandom > "$1".pieces',
         'rm "$1".pieces && mkdir "$1".pieces',
     ],
 )
@@ -162,31 +160,28 @@ def test_what_boards_run_is_written_for_python_3_7(name: str) -> None:
 ANSWER = '{"have": [], "parts": {}, "pieces": true, "free_bytes": 1, "file_system": "/"}'
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "print('[' * 100000)",
-        "print('null')",
-        "print('[1, 2]')",
-        "print(ANSWER)",
-        "print(ANSWER.replace('{}', '[]'))",
-        "print(ANSWER.replace('{}', '{\"x\": 1}'))",
-        "print(json.dumps({**json.loads(ANSWER), 'free_files': 'many'}))",
-        "print(ANSWER.replace('1,', '1e9, \"free_files\": 9,'))\nprint('here', '1' * 9)",
-        "sys.exit(0)",
-    ],
+LIES = (
+    "print('[' * 100000)",
+    "print('null')",
+    "print('[1, 2]')",
+    "print(ANSWER)",
+    "print(ANSWER.replace('{}', '[]'))",
+    "print(ANSWER.replace('{}', '{\"x\": 1}'))",
+    "print(json.dumps({**json.loads(ANSWER), 'free_files': 'many'}))",
+    "print(ANSWER.replace('1,', '1e9, \"free_files\": 9,'))\n    print('here', '1' * 9)",
+    "sys.exit(0)",
 )
-def test_what_a_board_says_is_checked(
-    linked: Connection, monkeypatch: pytest.MonkeyPatch, said: str
-) -> None:
-    receiver = f"import json, sys\nANSWER = {ANSWER!r}\ndef main(*_):\n    " + said.replace(
-        "\n", "\n    "
-    )
-    modules = [("targets.receiver", receiver + "; sys.stdout.flush(); sys.stdin.read()")]
-    lying = zlib.compress(json.dumps(modules).encode())
-    monkeypatch.setattr(transfer_stream, "program", lambda: lying)
-    with pytest.raises(CommandFailed, match="receiver on"):
-        send(linked, [NEW], deadline=soon())
+
+
+def test_what_a_board_says_is_checked(linked: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(linked, deadline=soon())
+    for lie in LIES:
+        text = f"import json, sys\nANSWER = {ANSWER!r}\ndef main(*_):\n    {lie}\n"
+        modules = [("targets.receiver", text + "    sys.stdout.flush(); sys.stdin.read()\n")]
+        lying = zlib.compress(json.dumps(modules).encode())
+        monkeypatch.setattr(transfer_stream, "program", lambda lying=lying: lying)
+        with pytest.raises(CommandFailed, match="receiver on"):
+            send(linked, [NEW], store=store, deadline=soon())
 
 
 def test_a_board_without_python_gets_whole_files(linked: Connection) -> None:

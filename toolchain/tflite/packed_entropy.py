@@ -22,8 +22,10 @@ CLASSES_OF_CHANNELS: Final = (1, 2, 4, 8, 16, 24)
 CLASSES_OF_KERNELS: Final = (8, 16)
 """Numbers of classes that are tried."""
 ROUNDS: Final = 6
-WORTHWHILE: Final = 0.98
-"""Kernels take longer to put back in place than channels: only for so much smaller files."""
+WORTHWHILE: Final = 0.96
+"""Kernels take longer to put back in place than channels, by a third: only for so much less."""
+FEW_ESCAPES: Final = 0.05
+"""Share of codes beyond a nibble up to which pairs are read in less time than single codes."""
 LEAST_KERNELS: Final = 1024
 SAMPLE: Final = 1 << 14
 """Kernels that classes are fitted to; the others join the nearest."""
@@ -165,11 +167,11 @@ def _packed(codes: Int8Array) -> tuple[int, bytes, bytes]:
         return ZEROS, b"", b""
     plain = codes.tobytes()
     small = (codes > ESCAPE) & (codes < -ESCAPE)
-    if small.mean() < 0.9:
+    if small.mean() < 1 - FEW_ESCAPES:
         return BYTES, b"", plain
     pairs = pack_int4(np.where(small, codes, ESCAPE).astype(np.int8))
     escapes = codes[~small].tobytes()
-    if len(_deflated([pairs])) + len(escapes) < len(_deflated([plain])):
+    if len(_deflated([pairs])) + len(_deflated([escapes])) < len(_deflated([plain])):
         return NIBBLES, escapes, pairs
     return BYTES, b"", plain
 
