@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import re
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from targets.deadline import Deadline
-from targets.errors import HalfbyteError
+from targets.errors import HalfbyteError, InputError
 from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain.boardsettings import NOTHING, Around, Asked, around
@@ -286,7 +287,10 @@ def meta_of(
     settings: Measuring,
     tuning: TuningMeta | None = None,
 ) -> RunMeta:
-    """What the host knows of a run before it is one.  tuning: how its threads were chosen."""
+    """What the host knows of a run before it is one.  tuning: how its threads were chosen.
+
+    Raises InputError: the file of board settings cannot be read.
+    """
     target = board.target
     cpus = settings.cpus if tuning is None else tuning.cpus
     threads = settings.threads if tuning is None else tuning.threads
@@ -304,7 +308,28 @@ def meta_of(
         images=0 if dataset is None else len(dataset.images),
         calibration=subject.calibration,
         profile=settings.asked.profile,
+        overrides=_overrides(settings.asked),
+        config_sha256=None if settings.asked.config is None else _sha256(settings.asked.config),
     )
+
+
+def _overrides(asked: Asked) -> tuple[str, ...]:
+    """The last of each key counts, as where they are put in force."""
+    words = {
+        key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for key, value in asked.overrides
+    }
+    return tuple(f"{key}={words[key]}" for key in sorted(words))
+
+
+def _sha256(config: Path) -> str:
+    try:
+        return hashlib.sha256(config.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{config} cannot be read: {error.strerror or error}",
+            hint="Name a file of board settings that is there.",
+        ) from error
 
 
 def _cpus(connection: Connection, python: BoardPython) -> int:

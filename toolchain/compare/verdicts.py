@@ -225,7 +225,7 @@ def _welch(a: spans.Floats, b: spans.Floats) -> float:
 
 def _timed(run: Run) -> spans.Timed:
     times = np.array([record.inference_ns for record in run.of(wire.Timed)], np.float64)
-    return spans.Timed(times, *boot_of(run))
+    return spans.Timed(times, *boot_of(run, wire.Timed))
 
 
 def _totals(run: Run) -> dict[str, int]:
@@ -241,7 +241,7 @@ def _over(run: Run, images: Sequence[str]) -> spans.Timed:
     """Its times of these images, in their order."""
     totals = _totals(run)
     times = [totals[image] for image in images]
-    return spans.Timed(np.array(times, np.float64), *boot_of(run))
+    return spans.Timed(np.array(times, np.float64), *boot_of(run, wire.Detected))
 
 
 def _peak(run: Run) -> int | None:
