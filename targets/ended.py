@@ -227,6 +227,7 @@ def _failed(seen: Seen, failed: Failed) -> HalfbyteError:
         "file-changed": "It was removed; run again to send it anew. If it happens again, check "
         "the board's storage.",
         "interrupted": "Somebody or something on the board stopped it; run again.",
+        "cpus-refused": "Name CPUs that the board has and lets us use, or leave --cpus out.",
         "bad-plan": "Host and agent do not agree: this is a fault of ours.",
         "output-not-understood": "The model is not what it says: convert it anew.",
     }.get(failed.kind, "The agent's own words are above; `-v` shows where it was.")

@@ -31,6 +31,7 @@ class Settings:
     """
 
     threads: int = 1
+    cpus: tuple[int, ...] = ()
     warmup: int = 3
     timed_runs: int = 20
     imgsz: tuple[int, int] | None = None

@@ -41,6 +41,7 @@ class Bundles:
             self._pictures,
             Settings(
                 threads=asked.threads,
+                cpus=asked.cpus,
                 warmup=asked.warmup,
                 timed_runs=asked.timed_runs,
                 imgsz=subject.meta.imgsz,

@@ -9,7 +9,7 @@ import logging
 import platform
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,9 +23,10 @@ from toolchain.boardsettings import NOTHING, Around, Asked, around
 from toolchain.errors import RunFolderError
 from toolchain.evaluate.truth import Dataset
 from toolchain.keeping import begun, keep, until
-from toolchain.runmeta import ModelMeta, RunMeta, Settings, TargetMeta
+from toolchain.runmeta import ModelMeta, RunMeta, Settings, TargetMeta, TuningMeta
 from toolchain.runs import RunFolder
 from toolchain.subject import Subject
+from toolchain.tuning.tune import in_folder, tune
 
 if TYPE_CHECKING:
     from targets.hostkeys import HostKeyPrompt
@@ -75,9 +76,13 @@ class NoTrust:
 
 @dataclasses.dataclass(frozen=True)
 class Measuring:
-    """How to measure.  threads None: the target's own choice, else as many as the board's CPUs."""
+    """How to measure.  threads None: the target's own choice, else as many as the board's CPUs, or
+    as `cpus`, which they keep to.  tune: threads and CPUs are chosen by measuring instead.
+    """
 
     threads: int | None = None
+    cpus: tuple[int, ...] = ()
+    tune: bool = False
     warmup: int = 3
     timed_runs: int = 30
     confidence: float = 0.001
@@ -182,29 +187,31 @@ def measure(
     folder: RunFolder,
     *,
     stopping: threading.Event | None = None,
+    held: Around | None = None,
     progress: Progress = SILENT,
 ) -> list[HalfbyteError]:
     """Run every subject; records are on the disk as they come.
 
     A run that ends early is marked so and the next one starts; what went wrong is returned.
-    stopping: set when the run at hand is the last, and should end.
+    stopping: set when the run at hand is the last, and should end.  held: settings that the caller
+    has put in force, in place of `settings.asked`.
     Raises errors of the connection and the board, which would stop the others too.
     """
-    whole = {run.key: run.meta for run in folder.load().runs if run.whole}
-    todo = []
-    for subject, key in repeated(subjects, run_keys(subjects, board.target), settings.repeat):
-        meta = _meta(subject, board, bundles.dataset, settings)
-        if whole.get(key) == meta and not settings.again:
-            _log.info("%s was measured before, whole; --again measures it anew", key)
-        else:
-            todo.append((subject, key, meta))
+    chosen: dict[str, TuningMeta] = {}
+    if settings.tune and not settings.again:
+        chosen = in_folder(folder, board.target.name)
+    todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
     if not todo:
         return []
     faults: list[HalfbyteError] = []
     keys: list[str] = []
-    held: Around | None = None
+    outer = held
     try:
-        with around(board.connection, settings.asked) as held:
+        with contextlib.ExitStack() as opened:
+            held = outer or opened.enter_context(around(board.connection, settings.asked))
+            if settings.tune:
+                chosen |= _tuned(todo, chosen, board, bundles, settings, held, progress)
+                todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
             for subject, key, meta in todo:
                 records, done = begun(
                     board,
@@ -218,6 +225,8 @@ def measure(
                 )
                 keys.append(key)
                 _settle(folder, [key], held)
+                if meta.model.sha256 in chosen:
+                    folder.tuned(key, chosen[meta.model.sha256])
                 records = until(stopping, records)
                 label = f"{subject.label} on {board.target.name}"
                 fault = keep(key, records, folder, label, meta, progress=progress, done=done)
@@ -228,6 +237,56 @@ def measure(
     finally:
         _settle(folder, keys, held)
     return faults
+
+
+def remaining(
+    subjects: Sequence[Subject],
+    board: Board,
+    dataset: Dataset | None,
+    settings: Measuring,
+    folder: RunFolder,
+    chosen: Mapping[str, TuningMeta] | None = None,
+) -> list[tuple[Subject, str, RunMeta]]:
+    """What is still to be run, in order, with its key and all that is known of it.
+
+    chosen: threads by sha256 of the model, of which all runs are left where they are to be chosen
+    and are not.  Raises RunFolderError.
+    """
+    whole = {run.key: run.meta for run in folder.load().runs if run.whole}
+    todo = []
+    for subject, key in repeated(subjects, run_keys(subjects, board.target), settings.repeat):
+        tuning = (chosen or {}).get(subject.meta.sha256)
+        meta = meta_of(subject, board, dataset, settings, tuning)
+        known = tuning is not None or not settings.tune
+        if known and whole.get(key) == meta and not settings.again:
+            _log.info("%s was measured before, whole; --again measures it anew", key)
+        else:
+            todo.append((subject, key, meta))
+    return todo
+
+
+def _tuned(
+    todo: Sequence[tuple[Subject, str, RunMeta]],
+    chosen: Mapping[str, TuningMeta],
+    board: Board,
+    bundles: Bundles,
+    settings: Measuring,
+    held: Around,
+    progress: Progress,
+) -> dict[str, TuningMeta]:
+    jobs = [
+        (subject, bundles.of(subject, meta))
+        for subject, _, meta in todo
+        if subject.meta.sha256 not in chosen
+    ]
+    return tune(
+        jobs,
+        board,
+        again=settings.again,
+        busy_s=settings.busy_s,
+        renew=held.lease,
+        progress=progress,
+    )
 
 
 def _settle(folder: RunFolder, keys: Sequence[str], held: Around | None) -> None:
@@ -261,17 +320,27 @@ def _origin(model: ModelMeta) -> tuple[object, ...]:
     return model.source_sha256 or model.sha256, model.imgsz
 
 
-def _meta(subject: Subject, board: Board, dataset: Dataset | None, settings: Measuring) -> RunMeta:
+def meta_of(
+    subject: Subject,
+    board: Board,
+    dataset: Dataset | None,
+    settings: Measuring,
+    tuning: TuningMeta | None = None,
+) -> RunMeta:
+    """What the host knows of a run before it is one.  tuning: how its threads were chosen."""
     target = board.target
+    cpus = settings.cpus if tuning is None else tuning.cpus
+    threads = settings.threads if tuning is None else tuning.threads
     return RunMeta(
         model=subject.meta,
         target=TargetMeta(target.name, target.board, loopback=target.is_loopback),
         settings=Settings(
-            threads=settings.threads or target.threads or board.cpus,
+            threads=threads or len(cpus) or target.threads or board.cpus,
             warmup=settings.warmup,
             timed_runs=settings.timed_runs,
             confidence=settings.confidence,
             steady_s=settings.steady_s,
+            cpus=cpus,
         ),
         images=0 if dataset is None else len(dataset.images),
         calibration=subject.calibration,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from targets.agent import wire
 from toolchain.evaluate.truth import Dataset
-from toolchain.runmeta import BoardSettings, Outcome, RunMeta
+from toolchain.runmeta import BoardSettings, Outcome, RunMeta, TuningMeta
 
 _R = TypeVar("_R")
 
@@ -20,7 +20,8 @@ class Run:
 
     outcome: None where nobody wrote one (the host itself was stopped).  torn: the last line was
     cut off and is left out.  missing: records that the numbering says are not there.  settings: of
-    the board, None where nobody read them.
+    the board, None where nobody read them.  tuning: how its threads were chosen, None where they
+    were given.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Run:
     torn: bool = False
     missing: int = 0
     settings: BoardSettings | None = None
+    tuning: TuningMeta | None = None
 
     @property
     def whole(self) -> bool:

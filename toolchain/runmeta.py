@@ -57,6 +57,7 @@ class Settings:
     """What the plan asked for: the thresholds are scores and IoU, 0 to 1.
 
     steady_s: how long the warm-up was allowed to wait for a steady state; 0: it did not wait.
+    cpus: that the threads were to keep to; empty: to none in particular.
     """
 
     threads: int
@@ -68,6 +69,7 @@ class Settings:
     max_detections: int = 300
     multi_label: bool = True
     steady_s: float = 0.0
+    cpus: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,36 @@ class BoardSettings:
     settings: tuple[SettingMeta, ...] = ()
     doubts: tuple[str, ...] = ()
     permit: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TriedMeta:
+    """One way to place a model's threads, as it was tried.  cpus: that they kept to; empty: none.
+
+    median_ms: of the medians of its runs the geometric mean.  runs: fewer than of others where it
+    was clearly slower.
+    """
+
+    threads: int
+    cpus: tuple[int, ...]
+    median_ms: float
+    runs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TuningMeta:
+    """Threads and CPUs that were chosen by measuring.
+
+    noise: by which share two ways must differ for the difference to be real (95 %); None where
+    there was only one.  measured: when, ISO 8601, UTC.  remembered: from an earlier command.
+    """
+
+    threads: int
+    cpus: tuple[int, ...]
+    tried: tuple[TriedMeta, ...]
+    noise: float | None
+    measured: str
+    remembered: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

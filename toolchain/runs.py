@@ -18,7 +18,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from targets.agent import wire
 from targets.files import write_whole
@@ -36,6 +36,7 @@ from toolchain.runmeta import (
     RunMeta,
     Settings,
     TargetMeta,
+    TuningMeta,
     built,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "Unfinished",
 ]
 
+_T = TypeVar("_T")
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 
@@ -172,8 +174,15 @@ class RunFolder:
 
     def settled(self, run_key: str, settings: BoardSettings) -> None:
         """Say what the board was set to around the last attempt."""
+        self._tell(run_key, "settings", settings)
+
+    def tuned(self, run_key: str, tuning: TuningMeta) -> None:
+        """Say how the threads of the last attempt were chosen."""
+        self._tell(run_key, "tuning", tuning)
+
+    def _tell(self, run_key: str, what: str, value: BoardSettings | TuningMeta) -> None:
         with self._lock, _writing(self.path):
-            self._manifest["runs"][run_key][-1]["settings"] = wire.plain(settings)
+            self._manifest["runs"][run_key][-1][what] = wire.plain(value)
             self._write()
 
     def append(self, run_key: str, envelope: bytes) -> None:
@@ -235,9 +244,8 @@ class RunFolder:
             records=records,
             torn=torn,
             missing=missing,
-            settings=None
-            if raw.get("settings") is None
-            else built(BoardSettings, raw["settings"], f"{where}.settings"),
+            settings=_optional(BoardSettings, raw, "settings", where),
+            tuning=_optional(TuningMeta, raw, "tuning", where),
         )
 
     def _dataset(self) -> Dataset | None:
@@ -255,6 +263,13 @@ class RunFolder:
     def _write(self) -> None:
         text = json.dumps(self._manifest, allow_nan=False, indent=1)
         write_whole(self.path / "run.json", text.encode("ascii") + b"\n")
+
+
+def _optional(cls: type[_T], raw: Mapping[str, Any], field: str, where: str) -> _T | None:
+    if raw.get(field) is None:
+        return None
+    found: _T = built(cls, raw[field], f"{where}.{field}")
+    return found
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import faulthandler
 import hashlib
 import io
@@ -20,7 +21,7 @@ import sys
 import traceback
 from typing import List, Optional
 
-from . import board, plan, runtime
+from . import affinity, board, plan, runtime
 from .faults import Fault, NoRuntime
 from .records import Failed, Finished, Hello
 from .sending import HostGone, NoRoom, Wire
@@ -79,15 +80,19 @@ def _measure(wire: Wire, asked: plan.Plan, stopping: Stopping) -> None:
     _volunteer_for_the_oom_killer()
     # numpy's linear algebra is not used here; its threads would only take memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    free = affinity.allowed()
+    in_force = affinity.bind(asked.cpus)
     found = runtime.find_runtime()
     versions = runtime.versions()
-    wire.send(board.facts(versions=versions))
+    facts = board.facts(versions=versions)
+    # What the board has is told, and not what this run keeps to.
+    wire.send(dataclasses.replace(facts, cpus_allowed=len(free) or None, allowed_cpus=free))
     missing = [name for name, version in versions.items() if version is None]
     if missing:
         raise NoRuntime(f"{' and '.join(missing)} cannot be imported")
     from .bench import Run  # needs numpy and Pillow
 
-    for record in Run(asked, found, Telemetry(), stopping).records():
+    for record in Run(asked, found, Telemetry(), stopping, cpus=in_force).records():
         wire.send(record)
 
 

@@ -39,12 +39,19 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A plan, a runtime and a machine to read."""
+    """A plan, a runtime and a machine to read.  cpus: that are bound to, for the records."""
 
     def __init__(
-        self, plan: Plan, runtime: Runtime, telemetry: Telemetry, stopping: Stopping
+        self,
+        plan: Plan,
+        runtime: Runtime,
+        telemetry: Telemetry,
+        stopping: Stopping,
+        *,
+        cpus: Tuple[int, ...] = (),
     ) -> None:
         self._plan = plan
+        self._cpus = cpus
         self._runtime = runtime
         self._telemetry = telemetry
         self._stopping = stopping
@@ -138,6 +145,7 @@ class Run:
             inputs=model.inputs,
             outputs=model.outputs,
             threads=self._plan.threads,
+            cpus=self._cpus,
         )
         return model, loaded
 

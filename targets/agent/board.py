@@ -10,7 +10,7 @@ import struct
 import sysconfig
 from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
-from . import readings
+from . import affinity, readings
 from .records import Cluster, Disk, Facts
 from .telemetry import cpufreq_policies
 from .tools import compatible
@@ -61,6 +61,7 @@ def facts(*, versions: Dict[str, Optional[str]], root: str = "/") -> Facts:
         cpu_features=cpu_features(cpuinfo),
         cpus_online=_asked(lambda: os.sysconf("SC_NPROCESSORS_ONLN")),
         cpus_allowed=_asked(lambda: len(os.sched_getaffinity(0))),
+        allowed_cpus=affinity.allowed(),
         cpu_max_khz=_known({name: one.hardware_max_khz for name, one in read.items()}),
         governors=_known({name: one.governor for name, one in read.items()}),
         mem_total_bytes=readings.kib(meminfo, "MemTotal"),

@@ -15,6 +15,12 @@ class BadPlan(Fault):
     kind = "bad-plan"
 
 
+class CpusRefused(Fault):
+    """A CPU that the plan names is off, not there, or not for this process."""
+
+    kind = "cpus-refused"
+
+
 class NoRuntime(Fault):
     """numpy, Pillow or a TFLite runtime cannot be imported."""
 

@@ -14,6 +14,7 @@ from .heads import Head, HeadError, head_from_dict, head_to_dict
 SCHEMA = "halfbyte.plan"
 VERSION = 1
 MAX_PLAN_BYTES = 64 * 1024 * 1024
+_MOST_CPUS = 1024  # what the C library's sets of CPUs hold
 _MARKER = re.compile(r"[A-Za-z0-9_.:=-]{8,128}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -35,6 +36,8 @@ class Plan:
     """One run.
 
     marker: the line after which records start, made up by the host for this run.
+    cpus: the agent and the runtime's threads keep to these CPUs; empty: to none in particular.
+    threads: of the runtime, at most as many as `cpus`.
     imgsz: (height, width) of the network input; None: as the model says.
     head: None where the outputs are not understood: timed and measured, nothing detected.
     warmup, timed_runs: inferences of the model alone.  images: then each of these, end to end.
@@ -54,6 +57,7 @@ class Plan:
     model: PlanFile
     marker: Optional[str] = None
     threads: int = 1
+    cpus: Tuple[int, ...] = ()
     warmup: int = 3
     timed_runs: int = 20
     imgsz: Optional[Tuple[int, int]] = None
@@ -130,6 +134,7 @@ def _plan(value: Dict[str, Any]) -> Plan:
         "model": lambda item: _file(item, "model"),
         "marker": lambda item: _text(item, _MARKER, "marker"),
         "threads": lambda item: _whole(item, "threads", 1, 256),
+        "cpus": _cpus,
         "warmup": lambda item: _whole(item, "warmup", 0, 100_000),
         "timed_runs": lambda item: _whole(item, "timed_runs", 0, 10_000_000),
         "imgsz": _imgsz,
@@ -158,7 +163,13 @@ def _plan(value: Dict[str, Any]) -> Plan:
         for name in read
         if name in value
     }
-    return Plan(**fields)
+    return _consistent(Plan(**fields))
+
+
+def _consistent(found: Plan) -> Plan:
+    if found.cpus and found.threads > len(found.cpus):
+        raise BadPlan(f"{found.threads} threads on {len(found.cpus)} CPUs")
+    return found
 
 
 def _file(value: Any, where: str) -> PlanFile:
@@ -189,6 +200,15 @@ def _head(value: Any) -> Head:
         return head_from_dict(value)
     except HeadError as error:
         raise BadPlan(str(error)) from None
+
+
+def _cpus(value: Any) -> Tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_CPUS:
+        raise BadPlan("cpus is no list of numbers")
+    numbers = tuple(_whole(item, "a CPU", 0, _MOST_CPUS - 1) for item in value)
+    if len(set(numbers)) < len(numbers):
+        raise BadPlan("cpus names a CPU twice")
+    return numbers
 
 
 def _imgsz(value: Any) -> Tuple[int, int]:

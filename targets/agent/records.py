@@ -81,6 +81,7 @@ class Facts:
     cpu_features: Tuple[str, ...] = ()
     cpus_online: Optional[int] = None
     cpus_allowed: Optional[int] = None  # sched_getaffinity
+    allowed_cpus: Tuple[int, ...] = ()  # their numbers
     cpu_max_khz: Dict[str, int] = dataclasses.field(default_factory=dict)  # by cpufreq policy
     governors: Dict[str, str] = dataclasses.field(default_factory=dict)  # by cpufreq policy
     mem_total_bytes: Optional[int] = None
@@ -118,7 +119,8 @@ class Loading:
 class Loaded:
     """The model is in memory and allocated.
 
-    A packed model is expanded first: `before` is the memory before that.
+    A packed model is expanded first: `before` is the memory before that.  cpus: that the runtime's
+    threads may run on, where the plan named some; else empty.
     """
 
     load_ns: int = 0  # read + create + allocate, the file being in the page cache
@@ -131,6 +133,7 @@ class Loaded:
     inputs: Tuple[TensorFacts, ...] = ()
     outputs: Tuple[TensorFacts, ...] = ()
     threads: int = 1
+    cpus: Tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,8 +314,8 @@ class Peak:
 class Failed:
     """Why the agent stopped early."""
 
-    # "bad-plan", "no-runtime", "model-refused", "out-of-memory", "interrupted", "agent-changed",
-    # "file-missing", "file-changed", "output-not-understood", or an exception's class name
+    # "bad-plan", "cpus-refused", "no-runtime", "model-refused", "out-of-memory", "interrupted",
+    # "agent-changed", "file-missing", "file-changed", "output-not-understood", or an exception's class name
     kind: str = ""
     message: str = ""
     traceback: str = ""

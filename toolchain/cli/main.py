@@ -26,6 +26,7 @@ COMMANDS = {
     "deploy": "board",
     "bench": "board",
     "evaluate": "board",
+    "sweep": "sweep",
     "detect": "detect",
     "report": "report",
     "compare": "compare",

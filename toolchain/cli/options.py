@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from toolchain.evaluate.truth import Dataset
     from toolchain.measuring import Measuring
 
+_MOST_CPUS = 1024
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -52,8 +54,23 @@ wheelhouse_option = click.option(
     help="Take the board's packages from this folder instead of the network.",
 )
 
-_measuring: list[Callable[[Any], Any]] = [
+_placing: list[Callable[[Any], Any]] = [
     click.option("--threads", type=click.IntRange(1, 64), help="[default: the board's CPUs]"),
+    click.option(
+        "--cpus",
+        metavar="LIST",
+        callback=lambda _ctx, _param, value: cpus_of(value),
+        help="The threads keep to these CPUs of the board, such as 4-7 or 0,2.",
+    ),
+    click.option(
+        "--tune",
+        is_flag=True,
+        help="Choose threads and CPUs by short runs first; remembered for each board and model, "
+        "measured anew with --again.",
+    ),
+]
+
+_timing: list[Callable[[Any], Any]] = [
     click.option("--warmup", type=click.IntRange(0), default=3, show_default=True),
     click.option(
         "--runs",
@@ -119,9 +136,28 @@ _measuring: list[Callable[[Any], Any]] = [
 
 def measuring_options(function: F) -> F:
     """How to measure: threads, warm-up, timed runs."""
-    for option in reversed(_measuring):
+    for option in reversed((*_placing, *_timing)):
         function = option(function)
     return function
+
+
+def timing_options(function: F) -> F:
+    """The same without threads and CPUs."""
+    for option in reversed(_timing):
+        function = option(function)
+    return function
+
+
+def cpus_of(text: str | None) -> tuple[int, ...]:
+    """Numbers of "0-3,6".  Raises click.BadParameter."""
+    found: list[int] = []
+    for part in [] if text is None else text.split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not low <= high < _MOST_CPUS or set(found) & {*range(low, high + 1)}:
+            raise click.BadParameter(f"{text!r} is no list of CPUs such as 0-3,6")
+        found += range(low, high + 1)
+    return tuple(sorted(found))
 
 
 _data: list[Callable[[Any], Any]] = [
@@ -221,11 +257,24 @@ def dataset_of(asked: dict[str, Any]) -> Dataset:
 
 
 def measuring_of(asked: dict[str, Any]) -> Measuring:
-    """How to measure, from the options of `measuring_options`."""
+    """How to measure, from `measuring_options` or `timing_options`.  Raises InputError."""
     from toolchain.measuring import Measuring
 
+    threads, cpus, tune = asked.get("threads"), asked.get("cpus", ()), asked.get("tune", False)
+    if tune and (threads or cpus):
+        raise InputError(
+            "--tune chooses threads and CPUs; --threads and --cpus give them",
+            hint="Leave one of them out.",
+        )
+    if cpus and (threads or 1) > len(cpus):
+        raise InputError(
+            f"{threads} threads do not fit on {len(cpus)} CPUs",
+            hint="Name more CPUs, or ask for fewer threads.",
+        )
     return Measuring(
-        threads=asked["threads"],
+        threads=threads,
+        cpus=cpus,
+        tune=tune,
         warmup=asked["warmup"],
         timed_runs=asked["timed_runs"],
         wheelhouse=asked["wheelhouse"],

@@ -13,6 +13,7 @@ from toolchain.report.figures import DatasetFigures, Doubt, RunFigures, Watched
 from toolchain.report.text import between, clean, signed
 from toolchain.report.watched import clock_drops
 from toolchain.runs import Recorded, Run
+from toolchain.tuning.choice import MOST_NOISE
 
 FEW_IMAGES = 100
 FEW_TIMED = 30
@@ -31,6 +32,7 @@ def doubts_of_run(run: Run, figures: RunFigures, reference: RunFigures | None) -
         *settings.doubts(run.settings),
         *_of_accuracy(figures, reference),
         *_of_timing(figures),
+        *_of_tuning(figures),
         *_of_board(run, figures),
     ):
         yield dataclasses.replace(doubt, runs=(run.key,))
@@ -196,11 +198,22 @@ def _of_timing(figures: RunFigures) -> Iterator[Doubt]:
         yield Doubt("unsteady", _unsteady(figures))
     if figures.speed.timed_on == "synthetic":
         yield Doubt("timed-on-noise", "Timed on noise, for want of a picture.", "note")
-    allowed = figures.target.cpus_allowed
+    allowed = len(figures.speed.cpus) or figures.target.cpus_allowed
     if allowed is not None and figures.speed.threads > allowed:
         yield Doubt(
             "too-many-threads",
             f"{figures.speed.threads} threads on {_count(allowed, 'CPU')}: fewer may be faster.",
+        )
+
+
+def _of_tuning(figures: RunFigures) -> Iterator[Doubt]:
+    tuning = figures.tuning
+    if tuning is not None and tuning.noise is not None and tuning.noise > MOST_NOISE:
+        yield Doubt(
+            "tuned-in-noise",
+            f"Threads were chosen while times scattered by {tuning.noise:.0%}: --tune --again on "
+            "a quiet board may choose others.",
+            "note",
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.evaluate.detections import Detections
-from toolchain.runmeta import BoardSettings, CalibrationMeta, Settings
+from toolchain.runmeta import BoardSettings, CalibrationMeta, Settings, TuningMeta
 
 PERCENTILES: Final = (50, 90, 95, 99)  # of a latency, each with its interval
 
@@ -142,6 +142,7 @@ class AccuracyFigures:
 class SpeedFigures:
     """fps_model: 1 / median of the timed inferences.  fps_end_to_end: 1 / mean of the four stages
     over the evaluation images.  stages_ms: mean of each stage there.  imgsz: height, width.
+    cpus: that the threads kept to; empty: to none in particular.
     repeats: runs that the times are of.  burst, sustained: the first seconds and the later half of
     a run that was long enough; the slopes there, in percent and °C a minute, and whether it had
     come to rest (`report.pace`, of the first run).
@@ -165,6 +166,7 @@ class SpeedFigures:
     latency_slope: float | None = None
     temperature_slope: float | None = None
     steady: bool | None = None
+    cpus: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +256,7 @@ class RunFigures:
     """One model on one target.  found: its detections, for the example pictures.
 
     watched: None where no sensor was read.  board_settings: None where nobody looked.
+    tuning: how its threads were chosen; None where they were given.
     """
 
     key: str
@@ -272,6 +275,7 @@ class RunFigures:
     found: Detections | None = None
     watched: Watched | None = None
     board_settings: BoardSettings | None = None
+    tuning: TuningMeta | None = None
 
     @property
     def is_float(self) -> bool:

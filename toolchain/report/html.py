@@ -14,10 +14,11 @@ from typing import Any
 from markupsafe import Markup
 
 from toolchain.evaluate.agreement import TRUTH_SCORE
-from toolchain.report import charts, settings, text, traces
+from toolchain.report import charts, placed, settings, text, traces
 from toolchain.report.figures import Doubt, Example, Report, RunFigures
 from toolchain.report.overlay import overlay
 from toolchain.runmeta import BoardSettings, SettingMeta
+from toolchain.tuning.candidates import ranges
 
 _MOST_CLASSES = 200
 
@@ -74,6 +75,7 @@ def environment(*packages: str) -> Any:
         "day": text.day,
         "joule": text.joule,
         "percent": text.percent,
+        "ranges": ranges,
     }
     return made
 
@@ -91,13 +93,14 @@ class _Group:
     classes: Sequence[tuple[str, Sequence[float | None]]]
     traces: Sequence[tuple[RunFigures, Sequence[tuple[str, str, Markup]]]]
     settings: Sequence[tuple[str, BoardSettings, Sequence[SettingMeta]]]
+    tuned: Sequence[tuple[RunFigures, Sequence[placed.Row], str]]
 
     @classmethod
     def of(cls, runs: Sequence[RunFigures], report: Report) -> _Group:
         """All that the template shows of these runs."""
         return cls(
             heading=text.clean(f"{runs[0].model.weights} on {runs[0].target.name}"),
-            setting=_setting(runs[0]),
+            setting=_setting(runs),
             runs=runs,
             reference=next((run for run in runs if run.is_float), None),
             charts=list(_charts(runs)),
@@ -106,6 +109,11 @@ class _Group:
             ],
             classes=_classes(runs),
             settings=settings.tables(runs),
+            tuned=[
+                (run, placed.rows(run.tuning), placed.how(run.tuning))
+                for run in runs
+                if run.tuning is not None
+            ],
             traces=[(run, list(traces.charts(run.watched))) for run in runs if run.watched],
         )
 
@@ -137,10 +145,11 @@ def _grouped(report: Report) -> list[list[RunFigures]]:
     return list(groups.values())
 
 
-def _setting(run: RunFigures) -> str:
+def _setting(runs: Sequence[RunFigures]) -> str:
+    run = runs[0]
     words = [
         f"Image size {text.size(run.speed.imgsz)}" if run.speed.imgsz else "",
-        text.counted(run.speed.threads, "thread"),
+        placed.words(runs),
         text.clean(run.target.runtime or ""),
         text.clean(run.target.board or run.target.cpu or ""),
     ]

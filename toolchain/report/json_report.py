@@ -100,6 +100,7 @@ def _run(report: Report, run: RunFigures) -> dict[str, Any]:
         "board_settings": None
         if run.board_settings is None
         else dataclasses.asdict(run.board_settings),
+        "tuning": None if run.tuning is None else dataclasses.asdict(run.tuning),
         "calibration": None
         if calibration is None
         else {
@@ -202,6 +203,7 @@ def _speed(run: RunFigures) -> dict[str, Any]:
         "latency_slope_percent_per_minute": _rounded(speed.latency_slope),
         "temperature_slope_c_per_minute": _rounded(speed.temperature_slope),
         "steady": speed.steady,
+        "cpus": list(speed.cpus),
     }
 
 

@@ -112,6 +112,7 @@ def speed_figures(runs: Sequence[Run]) -> SpeedFigures:
         latency_slope=found.latency_slope,
         temperature_slope=found.temperature_slope,
         steady=found.steady,
+        cpus=loaded.cpus if loaded else run.meta.settings.cpus,
     )
 
 

@@ -105,6 +105,7 @@ def _run_figures(
         found=scored.found,
         watched=watched(run),
         board_settings=run.settings,
+        tuning=run.tuning,
     )
 
 

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolchain.report import settings, text, traces
+from toolchain.report import placed, settings, text, traces
 from toolchain.report.figures import Report, RunFigures
 
 _Column = tuple[str, Callable[[RunFigures], str]]
@@ -104,6 +104,8 @@ class TerminalWriter:
             yield Text()
             yield Text(place, "bold")
             yield from self._figures(runs, console)
+            for line in filter(None, map(placed.line, runs)):
+                yield Text(text.clean(line), "dim")
             for told in dict.fromkeys(run.board_settings for run in runs if run.board_settings):
                 if line := settings.words(told):
                     yield Text(text.clean(line), "dim")
@@ -196,7 +198,7 @@ def _by_place(runs: Sequence[RunFigures]) -> Iterator[tuple[str, list[RunFigures
             f"on {target.name}",
             f"({target.board})" if target.board else "",
             f"with {target.runtime}," if target.runtime else "",
-            text.counted(run.speed.threads, "thread"),
         ]
         places.setdefault(text.clean(" ".join(filter(None, words))), []).append(run)
-    yield from places.items()
+    for place, here in places.items():
+        yield f"{place} {placed.words(here)}", here

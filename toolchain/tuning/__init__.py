@@ -1,0 +1,1 @@
+"""Threads and CPUs of a model on a board, chosen by measuring and remembered."""
