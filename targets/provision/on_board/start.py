@@ -16,10 +16,12 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from typing import Any, Dict, List, NoReturn
 
 REFUSED = 96
 READY_S = 40.0
+LET_GO_S = 2.0
 KEPT_RUNS = 8
 
 
@@ -37,14 +39,22 @@ def say(mark: str, **words: Any) -> None:
 
 
 def held_lock(root: str) -> int:
-    """One run at a time on a board: two would spoil each other's figures."""
+    """One run at a time on a board: two would spoil each other's figures.
+
+    A run that has just ended may need a moment to let go of it.
+    """
     lock = os.open(os.path.join(root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(lock, 4096).decode("utf-8", "replace")
-        raise Refused("busy", holder=holder) from None
-    return lock
+    end_s = time.monotonic() + LET_GO_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end_s:
+                holder = os.pread(lock, 4096, 0).decode("utf-8", "replace")
+                raise Refused("busy", holder=holder) from None
+            time.sleep(0.05)
+        else:
+            return lock
 
 
 def exactly(count: int) -> bytes:
