@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import logging
-import platform
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +16,10 @@ from targets.deadline import Deadline
 from targets.errors import HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
-from toolchain import __version__
 from toolchain.boardsettings import NOTHING, Around, Asked, around
-from toolchain.errors import RunFolderError
 from toolchain.evaluate.truth import Dataset
 from toolchain.keeping import begun, keep, until
-from toolchain.runmeta import ModelMeta, RunMeta, Settings, TargetMeta, TuningMeta
+from toolchain.runmeta import RunMeta, Settings, TargetMeta, TuningMeta
 from toolchain.runs import RunFolder
 from toolchain.subject import Subject
 from toolchain.tuning.tune import in_folder, tune
@@ -36,11 +32,9 @@ if TYPE_CHECKING:
 
 CONNECT_S: Final = 60.0
 PROVISION_S: Final = 1800.0
-_PACKAGES: Final = ("ai-edge-litert", "numpy", "paramiko", "pycocotools", "pillow")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._+]+")
 # A jump host lets in ten that have not said who they are yet (OpenSSH's MaxStartups).
 _CONNECTING: Final = threading.BoundedSemaphore(6)
-_OTHER: Final = "Name another folder with --out, or remove this one."
 _log = logging.getLogger(__name__)
 
 
@@ -147,36 +141,6 @@ def connected(target: Target, trust: Trust | None = None) -> AbstractContextMana
         password=asked.password,
         passphrase=asked.passphrase,
     )
-
-
-def open_folder(
-    out: Path,
-    subjects: Sequence[Subject],
-    dataset: Dataset | None,
-    *,
-    command: Sequence[str],
-    examples: int = 3,
-) -> RunFolder:
-    """The run folder at `out`: a new one, or the one there if it is about the same things.
-
-    The same pictures, and no run of a checkpoint or an image size that is not among `subjects`:
-    a report never mixes what was asked for now with what was asked for once.
-
-    Raises RunFolderError.
-    """
-    if not (out / "run.json").exists():
-        return RunFolder.create(
-            out, command=command, versions=_versions(), dataset=dataset, examples=examples
-        )
-    folder = RunFolder.open(out)
-    before = folder.load()
-    if _identity(before.dataset) != _identity(dataset):
-        raise RunFolderError(f"{out} holds runs over other pictures", hint=_OTHER)
-    asked = {_origin(subject.meta) for subject in subjects}
-    if any(_origin(run.meta.model) not in asked for run in before.runs):
-        raise RunFolderError(f"{out} holds runs of other models or image sizes", hint=_OTHER)
-    folder.retell(command)
-    return folder
 
 
 def measure(
@@ -315,11 +279,6 @@ def run_keys(subjects: Sequence[Subject], target: Target) -> list[str]:
     return keys
 
 
-def _origin(model: ModelMeta) -> tuple[object, ...]:
-    """What a report compares: one checkpoint (or one file) at one size."""
-    return model.source_sha256 or model.sha256, model.imgsz
-
-
 def meta_of(
     subject: Subject,
     board: Board,
@@ -354,22 +313,3 @@ def _cpus(connection: Connection, python: BoardPython) -> int:
     done = connection.run([python.python, "-I", "-c", ask], deadline=Deadline.after(CONNECT_S))
     word = done.stdout.decode("ascii", "replace").strip()
     return max(1, int(word)) if word.isdecimal() else 1
-
-
-def _identity(dataset: Dataset | None) -> Any:
-    if dataset is None:
-        return None
-    return (
-        dataset.sha256,
-        [(p.id, p.path.name, p.width, p.height, p.labelled) for p in dataset.images],
-    )
-
-
-def _versions() -> dict[str, str]:
-    found = {"halfbyte": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

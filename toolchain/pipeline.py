@@ -124,9 +124,10 @@ def measure(
     from toolchain import fleet, history
     from toolchain import measuring as steps
     from toolchain.bundles import Bundles
+    from toolchain.opening import open_folder
 
     _check_labels(subjects, dataset)
-    folder = steps.open_folder(out, subjects, dataset, command=command)
+    folder = open_folder(out, subjects, dataset, command=command)
     history.note(out)
     bundles = Bundles(dataset)
     started = threading.Lock()

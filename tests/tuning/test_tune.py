@@ -86,6 +86,17 @@ def test_the_choice_is_used_again_and_measured_anew_when_asked(place: Path, mode
     assert remembered(place).keys() == {key}
 
 
+def test_a_command_goes_on_with_what_was_chosen_in_its_folder(place: Path, model: Path) -> None:
+    if not (place / "first" / "report.json").exists():
+        pytest.skip("the test before did not come so far")
+    before = (place / "first" / "run.json").read_text()
+    (place / "cache" / "tuning.json").unlink(missing_ok=True)
+    done = halfbyte(place, "bench", str(model), *QUICK, "--tune", "--out", "first")
+    assert done.returncode == 0, done.stderr
+    assert not (place / "cache" / "tuning.json").exists()
+    assert json.loads((place / "first" / "run.json").read_text()) == json.loads(before)
+
+
 def test_threads_that_are_given_are_not_chosen(place: Path, model: Path) -> None:
     done = halfbyte(place, "bench", str(model), "--tune", "--threads", "1", "--out", "both")
     assert done.returncode == 3

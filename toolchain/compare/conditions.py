@@ -9,6 +9,7 @@ from typing import Any, Final
 from targets.agent import wire
 from toolchain.compare.sides import Side
 from toolchain.report import text
+from toolchain.tuning.candidates import ranges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,11 @@ _SETTINGS: Final[tuple[tuple[str, str, Callable[[Side], Any]], ...]] = (
     ("target", "target", lambda side: side.figures.target.name),
     ("board", "board", _place),
     ("threads", "threads", lambda side: side.figures.speed.threads),
+    (
+        "placement",
+        "CPUs that threads kept to",
+        lambda side: ranges(side.figures.speed.cpus) or "any",
+    ),
     ("image-size", "image size", lambda side: text.size(side.figures.speed.imgsz)),
     ("runtime", "runtime", lambda side: side.figures.target.runtime),
     ("governor", "CPU governor", _governors),

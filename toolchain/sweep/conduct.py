@@ -22,6 +22,7 @@ from toolchain.boardsettings import Around, around
 from toolchain.bundles import Bundles
 from toolchain.evaluate.truth import Dataset
 from toolchain.measuring import Board, Measuring, Trust
+from toolchain.opening import open_folder
 from toolchain.runs import RunFolder
 from toolchain.subject import Subject
 from toolchain.sweep.grid import (
@@ -158,7 +159,7 @@ class _Sweep:
     def _folder(self, path: Path, dataset: Dataset | None) -> RunFolder:
         from toolchain import history
 
-        folder = steps.open_folder(path, self.subjects, dataset, command=self.command)
+        folder = open_folder(path, self.subjects, dataset, command=self.command)
         history.note(path)
         return folder
 
