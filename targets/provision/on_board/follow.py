@@ -1,9 +1,10 @@
 """Follows a run on the board, stops it, or forgets it.
 
 REQUEST is a JSON object.  "follow": the journal from the record `first_seq` on goes to standard
-output, as it grows, and the file `renew`, if one is named, is touched meanwhile; at the end of the
-run one line with the agreed mark and how it ended goes to standard error.  "stop": the run's
-supervisor is asked to end it.  "forget": its folder goes.
+output, as it grows, and the file `renew`, if one is named, is touched meanwhile, as long as the
+host gives a sign of life on standard input every few seconds; at the end of the run one line with
+the agreed mark and how it ended goes to standard error.  "stop": the run's supervisor is asked to
+end it.  "forget": its folder goes.
 """
 
 import contextlib
@@ -21,6 +22,8 @@ from typing import Any, Dict, Optional
 READ_BYTES = 256 * 1024
 IDLE_S = 0.05
 SEEN_EVERY_S = 1.0
+SILENT_S = 30.0
+"""A host that says nothing for so long is gone, whatever the SSH server still believes."""
 SEQ = re.compile(rb'\{"seq":([0-9]{1,12}),')
 
 
@@ -93,6 +96,7 @@ class Follower:
         self._run = run
         self._renew = renew
         self._seen_s = -1e9
+        self._heard_s = time.monotonic()
         self._followed = -1
         with contextlib.suppress(OSError):
             path = os.path.join(run, "followed")
@@ -101,6 +105,7 @@ class Follower:
     def follow(self, stream: Any) -> None:
         """Pass on what is there and what comes, until nobody writes any more or the host left."""
         while True:
+            self._listen(0.0)
             self._note()
             alive = is_alive(self._run)  # before reading: what is written then is still read
             data = stream.read(READ_BYTES)
@@ -108,12 +113,18 @@ class Follower:
                 write_all(data)
             elif not alive:
                 return
-            elif self._host_left():
-                sys.exit(3)
+            else:
+                self._listen(IDLE_S)
 
-    def _host_left(self) -> bool:
-        """Waits a moment; whether standard input ended meanwhile."""
-        return bool(select.select([0], [], [], IDLE_S)[0]) and not os.read(0, 4096)
+    def _listen(self, wait_s: float) -> None:
+        """Hear whether the host is there; ends this program where it is not."""
+        now_s = time.monotonic()
+        if select.select([0], [], [], wait_s)[0]:
+            if not os.read(0, 4096):
+                sys.exit(3)
+            self._heard_s = now_s
+        elif now_s - self._heard_s > SILENT_S:
+            sys.exit(3)
 
     def _note(self) -> None:
         now_s = time.monotonic()
