@@ -35,6 +35,8 @@ from targets.stream import LINE_LIMIT_BYTES
 START_S: Final = 60.0
 END_S: Final = 30.0
 SIGN_S: Final = 5.0
+SILENT_S: Final = 30.0
+"""A host that gave no sign for so long is gone: a lease is no longer renewed for it."""
 LIMIT_S: Final = 24 * 3600.0
 """After this a run ends, whoever still wants it."""
 JOURNAL_BYTES: Final = 512 * 1024 * 1024
@@ -149,6 +151,7 @@ class Detached:
             "run": self.folder,
             "first_seq": first_seq,
             "renew": self.renew,
+            "silent_s": SILENT_S,
             "mark": mark,
         }
         with self._program(request, deadline) as process, _signs_of_life(process):

@@ -25,7 +25,7 @@ from targets.provision.environment import BoardPython
 from targets.ssh import Connection
 from targets.transfer import send
 
-__all__ = ["PATIENT", "Job", "Patience", "abandon", "attach", "facts", "run"]
+__all__ = ["PATIENT", "Job", "Patience", "abandon", "attach", "end", "facts", "run"]
 
 
 def run(
@@ -115,13 +115,19 @@ def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: 
     return found
 
 
-def abandon(connection: Connection, board: BoardPython, run_id: str, *, stop_only: bool) -> None:
-    """End a run that was started before, as far as it is on; its journal goes too unless
-    `stop_only`.
+def abandon(connection: Connection, board: BoardPython, run_id: str) -> None:
+    """End a run that was started before, as far as it is on, and forget it.
 
     Raises LinkLost, DeadlineExceeded.
     """
     there = Detached(connection, board, run_id)
     there.stop(deadline=Deadline.after(START_S))
-    if not stop_only:
-        there.forget()
+    there.forget()
+
+
+def end(connection: Connection, board: BoardPython, run_id: str) -> None:
+    """Ask a run that was started before to end; `attach` then fetches what it told.
+
+    Raises LinkLost, DeadlineExceeded.
+    """
+    Detached(connection, board, run_id).stop(deadline=Deadline.after(START_S))

@@ -22,8 +22,6 @@ from typing import Any, Dict, Optional
 READ_BYTES = 256 * 1024
 IDLE_S = 0.05
 SEEN_EVERY_S = 1.0
-SILENT_S = 30.0
-"""A host that says nothing for so long is gone, whatever the SSH server still believes."""
 SEQ = re.compile(rb'\{"seq":([0-9]{1,12}),')
 
 
@@ -92,8 +90,9 @@ def write_all(data: bytes) -> None:
 class Follower:
     """One look at a run, from a record on to its end."""
 
-    def __init__(self, run: str, renew: Optional[str]) -> None:
+    def __init__(self, run: str, renew: Optional[str], silent_s: float) -> None:
         self._run = run
+        self._silent_s = silent_s
         self._renew = renew
         self._seen_s = -1e9
         self._heard_s = time.monotonic()
@@ -117,13 +116,16 @@ class Follower:
                 self._listen(IDLE_S)
 
     def _listen(self, wait_s: float) -> None:
-        """Hear whether the host is there; ends this program where it is not."""
+        """Hear whether the host is there; ends this program where it is not.
+
+        One that says nothing for long is gone, whatever the SSH server still believes.
+        """
         now_s = time.monotonic()
         if select.select([0], [], [], wait_s)[0]:
             if not os.read(0, 4096):
                 sys.exit(3)
             self._heard_s = now_s
-        elif now_s - self._heard_s > SILENT_S:
+        elif now_s - self._heard_s > self._silent_s:
             sys.exit(3)
 
     def _note(self) -> None:
@@ -146,7 +148,7 @@ def follow(asked: Dict[str, Any]) -> None:
         say(asked["mark"], problem="no-run", detail=str(error))
         return
     skip(stream, asked["first_seq"])
-    Follower(run, asked["renew"]).follow(stream)
+    Follower(run, asked["renew"], asked["silent_s"]).follow(stream)
     state = state_of(run)
     if state.get("ended"):
         say(asked["mark"], ended=state["ended"])
