@@ -53,7 +53,7 @@ class Plan:
     @property
     def diff(self) -> str:
         """A unified diff."""
-        return "".join(
+        found = "".join(
             f"{line.rstrip()}\n"
             for line in difflib.unified_diff(
                 self.before.splitlines(keepends=True),
@@ -62,6 +62,7 @@ class Plan:
                 f"{self.path} with the profile",
             )
         )
+        return found.encode("utf-8", "replace").decode("utf-8")
 
 
 def plan(board: Board, settings: Settings) -> Plan | None:
@@ -194,4 +195,4 @@ def _asked(board: Board, request: dict[str, Any], deadline: Deadline) -> dict[st
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

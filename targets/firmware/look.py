@@ -23,7 +23,8 @@ LOOK_S: Final = 120.0
 class Held:
     """Settings that are in force for now.  guard: somebody is there to put them back.
 
-    restarted: the board was restarted meanwhile, so most of them are gone.
+    restarted: the board was restarted meanwhile, so most of them are gone.  lease: the file whose
+    touching renews it.
     """
 
     id: str
@@ -32,14 +33,21 @@ class Held:
     guard: bool
     restarted: bool
     before: tuple[tuple[str, str, str], ...]  # kind, path, value
+    lease: str | None = None
+
+    @property
+    def is_left_over(self) -> bool:
+        """Nobody will put them back: the power was cut, or the guard was killed."""
+        return not self.guard
 
 
 @dataclass(frozen=True)
 class Board:
     """What was seen, and how to go on from there.
 
-    folder: of ours on the board, for settings.  boot_changed: config.txt has lines of ours, and
-    what it was is kept there.  not_permitted: why root's view is missing.
+    folder: of ours on the board, for settings.  run_lock: is held there while a run is on.
+    boot_changed: config.txt has lines of ours, and what it was is kept there.  not_permitted: why
+    root's view is missing.
     """
 
     connection: Connection
@@ -50,6 +58,16 @@ class Board:
     held: Held | None
     boot_changed: bool
     not_permitted: NotPermitted | None
+
+    @property
+    def kept_in(self) -> str:
+        """The folder on the board where what is held is kept."""
+        return "/var/lib/halfbyte" if self.held is None or self.held.by_root else self.folder
+
+    @property
+    def run_lock(self) -> str:
+        """Of `targets/provision/on_board/start.py`."""
+        return f"{self.folder.rpartition('/')[0]}/lock"
 
     @property
     def compatible(self) -> tuple[str, ...]:
@@ -89,7 +107,8 @@ def look(connection: Connection, privilege: Privilege, *, deadline: Deadline) ->
     )
     if answer.problem:
         raise BoardError(
-            f"The settings of {connection.name} cannot be read: {answer.problem}.", hint=""
+            f"The settings of {connection.name} cannot be read: {answer.problem}.",
+            hint="The words after the colon are the board's own; without root there, `--ask-sudo`.",
         )
     return Board(
         connection=connection,
@@ -104,24 +123,14 @@ def look(connection: Connection, privilege: Privilege, *, deadline: Deadline) ->
 
 
 def seen_of(answer: Mapping[str, Any]) -> Seen:
-    """From what the program on the board said; what is not of the right type is left out."""
-    files = answer.get("files")
-    commands = answer.get("commands")
+    """From what the program on the board said."""
     return Seen(
-        files={
-            str(path): text if isinstance(text, str) else None
-            for path, text in (files if isinstance(files, dict) else {}).items()
-        },
+        files=dict(answer["files"]),
         commands={
-            str(words): Said(
-                said["status"] if isinstance(said.get("status"), int) else None,
-                str(said.get("text", "")),
-            )
-            for words, said in (commands if isinstance(commands, dict) else {}).items()
-            if isinstance(said, dict)
+            words: Said(said["status"], said["text"]) for words, said in answer["commands"].items()
         },
-        boot_id=str(answer.get("boot_id", "")),
-        uid=answer["uid"] if isinstance(answer.get("uid"), int) else None,
+        boot_id=answer["boot_id"],
+        uid=answer["uid"],
     )
 
 
@@ -131,12 +140,13 @@ def _held(answer: Mapping[str, Any]) -> Held | None:
         backup = status["backup"]
         if isinstance(backup, dict):
             return Held(
-                id=str(backup["id"]),
-                label=str(backup["label"]),
+                id=backup["id"],
+                label=backup["label"],
                 by_root=who == "root",
                 guard=status["guard"] is not None,
                 restarted=backup["boot_id"] != status["boot_id"],
-                before=tuple((str(k), str(p), str(v)) for k, p, v in backup["before"]),
+                lease=backup.get("lease"),
+                before=tuple((kind, path, value) for kind, path, value in backup["before"]),
             )
     return None
 

@@ -51,6 +51,19 @@ def refusal(name: str, answer: Mapping[str, Any]) -> HalfbyteError:
     )
 
 
+def held(name: str, label: str | None, holder: Mapping[str, Any] | None) -> BoardBusy:
+    """Settings cannot be changed now: somebody else's are in force, or somebody's run is on."""
+    if label is None:
+        return busy(name, json.dumps(holder))
+    words = holder or {}
+    who = f"{words['user']}@{words['host']}" if {"user", "host"} <= words.keys() else "somebody"
+    since = f" since {str(words['since'])[:40]}" if "since" in words else ""
+    return BoardBusy(
+        f"{name} has settings in force for {who[:100]}{since} ({label[:200]}).",
+        hint=f"Wait for their end, or end them: `halfbyte firmware restore {name}`.",
+    )
+
+
 def busy(name: str, text: str) -> BoardBusy:
     """Names who holds the lock, as far as the board says."""
     try:
