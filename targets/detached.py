@@ -16,6 +16,7 @@ import getpass
 import re
 import secrets
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,6 +34,9 @@ from targets.stream import LINE_LIMIT_BYTES
 
 START_S: Final = 60.0
 END_S: Final = 30.0
+SIGN_S: Final = 5.0
+SILENT_S: Final = 30.0
+"""A host that gave no sign for so long is gone: a lease is no longer renewed for it."""
 LIMIT_S: Final = 24 * 3600.0
 """After this a run ends, whoever still wants it."""
 JOURNAL_BYTES: Final = 512 * 1024 * 1024
@@ -147,9 +151,10 @@ class Detached:
             "run": self.folder,
             "first_seq": first_seq,
             "renew": self.renew,
+            "silent_s": SILENT_S,
             "mark": mark,
         }
-        with self._program(request, deadline) as process:
+        with self._program(request, deadline) as process, _signs_of_life(process):
             yield from process.lines(
                 limit=LINE_LIMIT_BYTES,
                 stall_s=stall_s,
@@ -186,6 +191,23 @@ class Detached:
         with self.connection.start(words, deadline=soon, stdin=True) as process:
             process.write(head, deadline=soon)
             yield process
+
+
+@contextlib.contextmanager
+def _signs_of_life(process: Process) -> Iterator[None]:
+    """A byte every few seconds, so that the board knows that somebody is there."""
+    ended = threading.Event()
+
+    def give() -> None:
+        with contextlib.suppress(HalfbyteError):
+            while not ended.wait(SIGN_S):
+                process.write(b".", deadline=Deadline.after(END_S))
+
+    threading.Thread(target=give, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _mark() -> str:

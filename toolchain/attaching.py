@@ -35,15 +35,28 @@ def attach(
     path: Path,
     target_of: Callable[[str], Target],
     *,
+    stop: bool = False,
     trust: Trust | None = None,
     progress: Progress = SILENT,
 ) -> list[Attached]:
     """Fetch what boards still have of the runs in the folder at `path`, and follow what is on.
 
+    stop: ask runs that are on to end first.  Ctrl-C here ends no run.
     target_of: a target by its name.  A board that cannot be reached costs its own runs only.
     Raises RunFolderError, UnknownTarget.
     """
     folder = RunFolder.open(path)
+    with folder.claimed():
+        return _attached(folder, target_of, stop, trust, progress)
+
+
+def _attached(
+    folder: RunFolder,
+    target_of: Callable[[str], Target],
+    stop: bool,
+    trust: Trust | None,
+    progress: Progress,
+) -> list[Attached]:
     open_runs: dict[str, list[tuple[str, Unfinished]]] = {}
     for key in folder.run_keys:
         if (left := folder.unfinished(key)) is not None:
@@ -52,7 +65,7 @@ def attach(
     for name, runs in open_runs.items():
         try:
             with ready(target_of(name), trust=trust, progress=progress) as board:
-                done += [_one(board, folder, key, left, progress) for key, left in runs]
+                done += [_one(board, folder, key, left, stop, progress) for key, left in runs]
         except HalfbyteError as error:
             missed = runs[sum(a.target == name for a in done) :]
             done += [Attached(key, name, 0, error.message) for key, _ in missed]
@@ -60,11 +73,18 @@ def attach(
 
 
 def _one(
-    board: Board, folder: RunFolder, key: str, left: Unfinished, progress: Progress
+    board: Board,
+    folder: RunFolder,
+    key: str,
+    left: Unfinished,
+    stop: bool,
+    progress: Progress,
 ) -> Attached:
     from targets import session
 
     name = board.target.name
+    if stop:
+        session.end(board.connection, board.python, left.run_id)
     records = session.attach(
         board.connection,
         board.python,
@@ -72,6 +92,7 @@ def _one(
         run_id=left.run_id,
         kept=left.records,
         deadline=Deadline.after(RUN_S),
+        leave_on=True,
     )
     if records is None:
         return Attached(key, name, 0, LOST)

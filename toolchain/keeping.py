@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from targets.agent import wire
 from targets.agent.wire import Envelope
 from targets.deadline import Deadline
-from targets.errors import HalfbyteError, RunIncomplete
+from targets.errors import BoardError, HalfbyteError, RunIncomplete
 from targets.progress import SILENT, Progress, Task
 from toolchain.runmeta import Outcome, RunMeta
 from toolchain.runs import RunFolder
@@ -40,8 +40,8 @@ def begun(
     from targets.detached import new_run_id
 
     deadline = Deadline.after(RUN_S)
-    before = None if settings.again else folder.unfinished(key)
-    if before is not None and before.meta == meta:
+    before = folder.unfinished(key)
+    if before is not None and before.meta == meta and not settings.again:
         records = session.attach(
             board.connection,
             board.python,
@@ -55,6 +55,8 @@ def begun(
             _log.warning("%s goes on where it was; %d records are here", key, len(before.records))
             folder.take_up(key)
             return records, sum(isinstance(e.record, COUNTED) for e in before.records)
+    elif before is not None:  # what was asked for then is not wanted any more, and holds the board
+        session.abandon(board.connection, board.python, before.run_id)
     run_id = new_run_id()
     folder.start(key, meta, run_id)
     records = session.run(
@@ -93,6 +95,7 @@ def keep(
     done: inferences that are there already.
     Raises errors of the connection and the board, which would stop the others too.
     """
+    seen = done > 0
     total = meta.settings.warmup + meta.settings.timed_runs + meta.images
     try:
         with progress.task(label, total, "inferences") as task:
@@ -101,13 +104,21 @@ def keep(
                 line = wire.encode(
                     envelope.record, envelope.seq, envelope.monotonic_ns, envelope.boot
                 )
-                folder.append(key, line)
+                last = isinstance(envelope.record, wire.Finished | wire.Failed)
+                folder.append(key, line, sync=last)  # the board forgets it next
+                seen = True
                 _tell(task, envelope.record)
     except RunIncomplete as error:
         folder.finish(key, Outcome(whole=False, reason=error.message))
         return error
     except KeyboardInterrupt:
         folder.finish(key, Outcome(whole=False, reason="interrupted"))
+        raise
+    except BoardError as error:
+        if seen:
+            folder.finish(key, Outcome(whole=False, reason=error.message))
+        else:
+            folder.withdraw(key)  # it never began
         raise
     except HalfbyteError as error:
         folder.finish(key, Outcome(whole=False, reason=error.message))

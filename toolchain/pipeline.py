@@ -145,7 +145,8 @@ def measure(
                 subjects, board, bundles, measuring, folder, stopping=stopping, progress=progress
             )
 
-    faults = fleet.over(targets, on)
+    with folder.claimed():
+        faults = fleet.over(targets, on)
     return dataclasses.replace(report(out, progress=progress), faults=tuple(faults))
 
 

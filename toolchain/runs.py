@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +57,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
+LOCK = "run.lock"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 
 
@@ -185,14 +188,48 @@ class RunFolder:
             self._manifest["runs"][run_key][-1][what] = wire.plain(value)
             self._write()
 
-    def append(self, run_key: str, envelope: bytes) -> None:
-        """Keep one line of the wire, as it came."""
+    def append(self, run_key: str, envelope: bytes, *, sync: bool = False) -> None:
+        """Keep one line of the wire, as it came; sync: it and all before it are on the disk."""
         line = envelope.rstrip(b"\r\n")
         if b"\n" in line:
             raise ValueError("one record at a time")
         path = self._records(run_key, len(self._manifest["runs"][run_key]))
         with self._lock, _writing(self.path), path.open("ab") as stream:
             stream.write(line + b"\n")
+            if sync:
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    def withdraw(self, run_key: str) -> None:
+        """The last attempt never began: it goes, as if it had not been."""
+        with self._lock, _writing(self.path):
+            attempts = self._manifest["runs"][run_key]
+            self._records(run_key, len(attempts)).unlink(missing_ok=True)
+            attempts.pop()
+            if not attempts:
+                del self._manifest["runs"][run_key]
+            self._write()
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Nobody else writes into this folder meanwhile; records of two would be mixed up.
+
+        Raises RunFolderError where somebody does.
+        """
+        with _writing(self.path), (self.path / LOCK).open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                holder = lock.read(20)
+                raise RunFolderError(
+                    f"{self.path} is in use by another command (process {holder})",
+                    hint="Wait for its end, or name another folder with --out.",
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
 
     def finish(self, run_key: str, outcome: Outcome) -> None:
         """Say how the run ended."""

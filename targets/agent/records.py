@@ -315,7 +315,8 @@ class Failed:
     """Why the agent stopped early."""
 
     # "bad-plan", "cpus-refused", "no-runtime", "model-refused", "out-of-memory", "interrupted",
-    # "agent-changed", "file-missing", "file-changed", "output-not-understood", or an exception's class name
+    # "agent-changed", "file-missing", "file-changed", "output-not-understood", or an exception's
+    # class name
     kind: str = ""
     message: str = ""
     traceback: str = ""

@@ -102,3 +102,29 @@ def test_the_fault_of_a_single_board_is_raised() -> None:
 
     with pytest.raises(Unreachable):
         fleet.over([Target("a", "127.0.0.1")], work)
+
+
+def test_an_interrupt_ends_boards_that_work_and_leaves_those_that_do_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import _thread
+    import threading
+    import time
+
+    monkeypatch.setattr(fleet, "GRACE_S", 1.0)
+    ended = threading.Event()
+
+    def work(target: Target, stopping: threading.Event) -> list[HalfbyteError]:
+        if target.name == "silent":
+            time.sleep(60)
+        while not stopping.is_set():
+            time.sleep(0.02)
+        ended.set()
+        return []
+
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    began_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fleet.over([Target("silent", "127.0.0.1"), Target("busy", "127.0.0.1")], work)
+    assert ended.is_set()
+    assert time.monotonic() - began_s < 10

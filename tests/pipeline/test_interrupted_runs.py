@@ -125,3 +125,43 @@ def test_a_host_that_is_killed_finds_its_run_on_the_board_again(
     if way == "runs attach":
         [attached] = json.loads(told)
         assert attached["records"] == len(seen) - here > 0
+
+
+def test_two_commands_never_write_into_one_folder(tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "run"
+    first = started(out, model, runs=100_000)
+    wait_for(out, lambda found: timed(found) >= 5)
+    second = halfbyte("runs", "attach", str(out))
+    _, errors = second.communicate(timeout=60)
+    assert second.returncode == 3
+    assert "in use by another command" in errors
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    told = records(out)
+    assert [record["seq"] for record in told] == list(range(len(told)))
+
+
+def test_a_run_that_was_left_is_ended_by_attach_and_makes_way_for_another(
+    tmp_path: Path, model: Path
+) -> None:
+    for way in ("runs attach --stop", "another command"):
+        out = tmp_path / way.replace(" ", "-")
+        process = started(out, model, runs=100_000)
+        seen = wait_for(out, lambda found: timed(found) >= 5)
+        process.kill()
+        process.communicate()
+        if way == "another command":
+            again = started(out, model, runs=5)
+        else:
+            again = halfbyte("runs", "attach", str(out), "--stop")
+        _, errors = again.communicate(timeout=120)
+        assert again.returncode == (0 if way == "another command" else 7), errors
+        for _ in range(100):
+            if not Path(f"/proc/{seen[0]['pid']}").exists():
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("the agent is still there")
+    told = records(tmp_path / "runs-attach---stop")
+    assert [record["seq"] for record in told] == list(range(len(told)))
+    assert told[-1]["record"] == "failed"

@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -266,3 +267,28 @@ def test_a_run_without_a_name_on_its_board_cannot_be_taken_up(tmp_path: Path) ->
     folder.start("a", meta())
     assert folder.unfinished("a") is None
     assert folder.unfinished("b") is None
+
+
+def test_a_folder_is_written_by_one_command_at_a_time(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    other = RunFolder.open(tmp_path / "run")
+    with (
+        folder.claimed(),
+        pytest.raises(RunFolderError, match=f"in use by another command .process {os.getpid()}"),
+        other.claimed(),
+    ):
+        pass
+    with other.claimed():
+        pass
+
+
+def test_an_attempt_that_never_began_leaves_nothing(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run")
+    keep(folder, "a", meta(), records())
+    folder.start("a", meta(), run_id="0123456789abcdef")
+    folder.withdraw("a")
+    folder.start("b", meta())
+    folder.withdraw("b")
+    [run] = RunFolder.open(folder.path).load().runs
+    assert run.whole
+    assert [path.name for path in (folder.path / "records").iterdir()] == ["a.1.jsonl"]

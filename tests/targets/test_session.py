@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 
 import pytest
 
+from targets import detached
 from targets.agent.records import Detected, Facts, Finished, Hello, Loading, Timed
 from targets.agent.wire import Envelope
 from targets.deadline import Deadline
-from targets.detached import new_run_id
+from targets.detached import Detached, new_run_id
 from targets.errors import (
     AgentFailed,
     AgentKilled,
@@ -35,6 +36,7 @@ from targets.provision.environment import BoardPython, clean, provision
 from targets.session import Patience, attach, run
 from targets.ssh import Connection, connect
 from targets.target import Target
+from targets.transfer import send
 from targets.zipapp import build
 from tests.agent import small_models
 from tests.targets import conditions, links, servers
@@ -494,3 +496,62 @@ def test_a_disk_without_room_for_what_a_run_tells_is_named_before_it_runs(
     assert records == []
     assert isinstance(error, NoSpace)
     assert "no room to start a run" in error.message
+
+
+def test_asked_again_to_take_up_a_run_that_is_on_the_board_says_so(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    """The answer to a start was lost on the way; so was the one to a start after a restart."""
+    plan = endless(small).plan(board.store.path).to_json()
+    with link(noisy) as connection:
+        send(connection, small.items, store=board.store, deadline=after())
+        there = Detached(connection, board, new_run_id())
+        for resume in (False, False, True):
+            there.start(small.agent, ["run"], plan, deadline=after(), resume=resume)
+        journal = Path(board.store.root) / "runs" / there.run_id / "journal.jsonl"
+        time.sleep(0.5)
+        assert journal.read_text().count('"record":"hello"') == 1
+        there.stop(deadline=after())
+        there.forget()
+        assert not journal.exists()
+
+
+def test_a_host_that_gives_no_sign_counts_as_gone(
+    noisy: Target, board: BoardPython, small: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link is there, and so is the SSH server's belief in it; the host is stopped."""
+    monkeypatch.setattr(detached, "SIGN_S", 3600.0)
+    monkeypatch.setattr(detached, "SILENT_S", 1.0)
+    lease = Path(board.store.root) / "lease"
+    lease.touch()
+    patience = Patience(link_s=0.0, linger_s=6.0)
+    with link(noisy) as connection:
+        envelopes = run(
+            connection, board, endless(small), patience=patience, renew=str(lease), deadline=after()
+        )
+        agent = hello(until(envelopes, Timed)).pid
+        time.sleep(3.0)
+        assert time.time() - lease.stat().st_mtime > 1.5
+        assert runs_still(agent), "it lingers for as long as it was told to"
+        assert gone(agent, within_s=20)
+        envelopes.close()  # type: ignore[attr-defined]
+    lease.unlink()
+
+
+def test_an_interrupt_while_the_run_is_started_leaves_none_on_the_board(
+    noisy: Target, board: BoardPython, small: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Detached.start
+
+    def interrupted(self: Detached, *words: Any, **named: Any) -> None:
+        started(self, *words, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Detached, "start", interrupted)
+    with link(noisy) as connection:
+        run_id = new_run_id()
+        with pytest.raises(KeyboardInterrupt):
+            next(run(connection, board, endless(small), run_id=run_id, deadline=after()))
+        assert not (Path(board.store.root) / "runs" / run_id).exists()
+        monkeypatch.undo()
+        assert collect(run(connection, board, small, deadline=after()))[1] is None

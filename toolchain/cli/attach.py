@@ -14,18 +14,21 @@ from toolchain.cli.paths import existing_folder
 
 @click.command()
 @click.argument("folder", type=existing_folder())
+@click.option("--stop", is_flag=True, help="End runs that are still on, then fetch what they told.")
 @accept_new_option
 @json_option
-def attach(folder: Path, accept_new: bool, as_json: bool) -> None:
+def attach(folder: Path, stop: bool, accept_new: bool, as_json: bool) -> None:
     """Fetch the rest of runs that were cut off from this machine, and follow those still on.
 
     A run goes on by itself on its board when the link breaks or this machine goes down. FOLDER is
     the run folder that was begun; what comes is added to it, and its report is made again. The
-    command that began it does the same, and then whatever else is left.
+    command that began it does the same, and then whatever else is left. Ctrl-C here leaves the run
+    on.
 
     \b
-    Example:
+    Examples:
       halfbyte runs attach runs/best
+      halfbyte runs attach runs/best --stop
     """
     from targets import inventory
     from targets.errors import RunIncomplete
@@ -36,6 +39,7 @@ def attach(folder: Path, accept_new: bool, as_json: bool) -> None:
     attached = attaching.attach(
         folder,
         known.__getitem__,
+        stop=stop,
         trust=trust(accept_new=accept_new),
         progress=console.progress(),
     )

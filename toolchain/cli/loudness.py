@@ -7,16 +7,21 @@ import sys
 
 import click
 
+from toolchain.cli.console import printable
+
 _KEY = "halfbyte.verbose"
 _CHATTY = ("paramiko", "asyncssh", "PIL", "tensorflow", "h5py")
 
 
 class _Terminal(logging.Handler):
-    """Lines on what is stderr now: while a progress bar is shown, that goes above the bar."""
+    """Lines on what is stderr now: while a progress bar is shown, that goes above the bar.
+
+    Much of what is logged was said by a board or a file: nothing of it may move the cursor.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line, and a traceback where there is one."""
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(printable(self.format(record)) + "\n")
 
 
 def _louder(context: click.Context, _option: click.Parameter, count: int) -> None:

@@ -15,7 +15,7 @@ from toolchain.runs import RunFolder
 
 # What halfbyte writes into a run folder; all else is somebody's own.
 _OURS: Final = {
-    "": ("dataset.json", "report.json", "report.html", "report.csv", "compare.html"),
+    "": ("dataset.json", "report.json", "report.html", "report.csv", "compare.html", "run.lock"),
     "records": ("*.jsonl",),
     "examples": ("*.jpg",),
     "detections": ("*.json",),

@@ -102,9 +102,10 @@ class _Sweep:
             busy_s=self.measuring.busy_s,
         )
         folder = self._folder(accuracy_folder(self.out), self.every.dataset)
-        self.faults += steps.measure(
-            self.subjects, board, self.every, settings, folder, progress=self.progress
-        )
+        with folder.claimed():
+            self.faults += steps.measure(
+                self.subjects, board, self.every, settings, folder, progress=self.progress
+            )
 
     def mode(self, board: Board, mode: str | None, every: Sequence[Combination]) -> None:
         """All combinations of one power mode."""
@@ -137,15 +138,16 @@ class _Sweep:
     ) -> RunFolder:
         folder = self._folder(folder_of(self.out, one), self.few.dataset)
         self.measured.append(one)
-        self.faults += steps.measure(
-            self.subjects,
-            board,
-            self.few,
-            dataclasses.replace(self.measuring, threads=one.threads, asked=wanted),
-            folder,
-            held=held,
-            progress=self.progress,
-        )
+        with folder.claimed():
+            self.faults += steps.measure(
+                self.subjects,
+                board,
+                self.few,
+                dataclasses.replace(self.measuring, threads=one.threads, asked=wanted),
+                folder,
+                held=held,
+                progress=self.progress,
+            )
         return folder
 
     def _is_done(self, board: Board, one: Combination) -> bool:

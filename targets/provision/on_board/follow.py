@@ -1,9 +1,10 @@
 """Follows a run on the board, stops it, or forgets it.
 
 REQUEST is a JSON object.  "follow": the journal from the record `first_seq` on goes to standard
-output, as it grows, and the file `renew`, if one is named, is touched meanwhile; at the end of the
-run one line with the agreed mark and how it ended goes to standard error.  "stop": the run's
-supervisor is asked to end it.  "forget": its folder goes.
+output, as it grows, and the file `renew`, if one is named, is touched meanwhile, as long as the
+host gives a sign of life on standard input every few seconds; at the end of the run one line with
+the agreed mark and how it ended goes to standard error.  "stop": the run's supervisor is asked to
+end it.  "forget": its folder goes.
 """
 
 import contextlib
@@ -89,10 +90,12 @@ def write_all(data: bytes) -> None:
 class Follower:
     """One look at a run, from a record on to its end."""
 
-    def __init__(self, run: str, renew: Optional[str]) -> None:
+    def __init__(self, run: str, renew: Optional[str], silent_s: float) -> None:
         self._run = run
+        self._silent_s = silent_s
         self._renew = renew
         self._seen_s = -1e9
+        self._heard_s = time.monotonic()
         self._followed = -1
         with contextlib.suppress(OSError):
             path = os.path.join(run, "followed")
@@ -101,6 +104,7 @@ class Follower:
     def follow(self, stream: Any) -> None:
         """Pass on what is there and what comes, until nobody writes any more or the host left."""
         while True:
+            self._listen(0.0)
             self._note()
             alive = is_alive(self._run)  # before reading: what is written then is still read
             data = stream.read(READ_BYTES)
@@ -108,12 +112,21 @@ class Follower:
                 write_all(data)
             elif not alive:
                 return
-            elif self._host_left():
-                sys.exit(3)
+            else:
+                self._listen(IDLE_S)
 
-    def _host_left(self) -> bool:
-        """Waits a moment; whether standard input ended meanwhile."""
-        return bool(select.select([0], [], [], IDLE_S)[0]) and not os.read(0, 4096)
+    def _listen(self, wait_s: float) -> None:
+        """Hear whether the host is there; ends this program where it is not.
+
+        One that says nothing for long is gone, whatever the SSH server still believes.
+        """
+        now_s = time.monotonic()
+        if select.select([0], [], [], wait_s)[0]:
+            if not os.read(0, 4096):
+                sys.exit(3)
+            self._heard_s = now_s
+        elif now_s - self._heard_s > self._silent_s:
+            sys.exit(3)
 
     def _note(self) -> None:
         now_s = time.monotonic()
@@ -135,7 +148,7 @@ def follow(asked: Dict[str, Any]) -> None:
         say(asked["mark"], problem="no-run", detail=str(error))
         return
     skip(stream, asked["first_seq"])
-    Follower(run, asked["renew"]).follow(stream)
+    Follower(run, asked["renew"], asked["silent_s"]).follow(stream)
     state = state_of(run)
     if state.get("ended"):
         say(asked["mark"], ended=state["ended"])

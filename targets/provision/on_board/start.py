@@ -16,11 +16,17 @@ import select
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, List, NoReturn
+import time
+from typing import Any, Dict, List, NoReturn, Optional
 
 REFUSED = 96
-READY_S = 40.0
+READY_S = 25.0  # twice, where a scope does not come up, is less than the host waits
+LET_GO_S = 2.0
 KEPT_RUNS = 8
+
+
+class Already(Exception):
+    """This very run is on, or about to be."""
 
 
 class Refused(Exception):
@@ -36,15 +42,34 @@ def say(mark: str, **words: Any) -> None:
     os.write(2, f"\n{mark}{json.dumps(words)}\n".encode("ascii"))
 
 
-def held_lock(root: str) -> int:
-    """One run at a time on a board: two would spoil each other's figures."""
+def held_lock(root: str, run: str) -> int:
+    """One run at a time on a board: two would spoil each other's figures.
+
+    A run that has just ended may need a moment to let go of it.
+    Raises Already where `run` itself holds it, Refused.
+    """
     lock = os.open(os.path.join(root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end_s = time.monotonic() + LET_GO_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(lock, 4096, 0).decode("utf-8", "replace")
+            if name_in(holder) == os.path.basename(run):
+                raise Already from None
+            if time.monotonic() > end_s:
+                raise Refused("busy", holder=holder) from None
+            time.sleep(0.05)
+        else:
+            return lock
+
+
+def name_in(holder: str) -> Optional[str]:
+    """The run that a lock's holder says it is."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(lock, 4096).decode("utf-8", "replace")
-        raise Refused("busy", holder=holder) from None
-    return lock
+        return str(json.loads(holder)["run"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def exactly(count: int) -> bytes:
@@ -67,11 +92,25 @@ def put(path: str, data: bytes) -> None:
 
 
 def forget_old(runs: str, but: str) -> None:
-    """Runs that nobody came for take room; the newest are kept.  No run is on: we hold the lock."""
+    """Runs that nobody came for take room; the newest are kept.  No run is on: we hold the lock.
+
+    The newest by a number of ours: many boards do not know what day it is.
+    """
     folders = [os.path.join(runs, name) for name in os.listdir(runs)]
-    folders = sorted((f for f in folders if f != but), key=os.path.getmtime, reverse=True)
-    for folder in folders[KEPT_RUNS:]:
+    numbered = sorted((number_of(folder), folder) for folder in folders if folder != but)
+    for _, folder in numbered[:-KEPT_RUNS]:
         shutil.rmtree(folder, ignore_errors=True)
+    highest = numbered[-1][0] if numbered else 0
+    put(os.path.join(but, "number"), b"%d" % max(highest + 1, number_of(but)))
+
+
+def number_of(folder: str) -> int:
+    """How many runs began before it, as far as is known."""
+    try:
+        with open(os.path.join(folder, "number")) as stream:
+            return int(stream.read(20))
+    except (OSError, ValueError):
+        return 0
 
 
 def scope() -> List[str]:
@@ -127,13 +166,22 @@ def supervised(run: str, lock: int, before: List[str]) -> Dict[str, Any]:
 
 def start(asked: Dict[str, Any]) -> Dict[str, Any]:
     """Put the run's files down and start it; "started", with the supervisor's pid."""
-    run, runs = asked["run"], os.path.dirname(asked["run"])
+    run = asked["run"]
+    runs, name = os.path.split(run)
     os.makedirs(runs, 0o700, exist_ok=True)
     plan = exactly(asked["plan_bytes"])
     if os.path.exists(os.path.join(run, "started")) and not asked["resume"]:
         return {"started": {"already": True}}
-    lock = held_lock(asked["root"])
-    if not asked["resume"]:
+    try:
+        lock = held_lock(asked["root"], run)
+    except Already:
+        return {"started": {"already": True}}
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps(dict(asked["holder"], pid=os.getpid(), run=name)).encode(), 0)
+    if asked["resume"]:
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(run, "followed"))  # its times are of another boot
+    else:
         shutil.rmtree(run, ignore_errors=True)  # of a start that was cut off
         os.mkdir(run, 0o700)
     forget_old(runs, run)

@@ -27,6 +27,7 @@ GRACE_S = 8.0  # for the inference at hand
 POLL_S = 0.2  # what reading one file of procfs so often costs does not show in a figure
 SYNC_S = 2.0  # what a power cut may cost, at most
 LOG_BYTES = 16 * 1024
+READ_BYTES = 64 * 1024
 STATE_BYTES = 64 * 1024
 REFUSED = 96
 PR_SET_PDEATHSIG = 1
@@ -63,9 +64,7 @@ def opened_journal(run: str, reserve_bytes: int) -> int:
     """
     path = os.path.join(run, "journal.jsonl")
     journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with open(path, "rb") as stream:
-        data = stream.read()
-    whole = data.rfind(b"\n") + 1
+    whole = end_of_lines(journal)
     os.ftruncate(journal, whole)  # a line that a power cut tore
     os.lseek(journal, whole, os.SEEK_SET)
     with contextlib.suppress(AttributeError, TypeError):
@@ -79,6 +78,18 @@ def opened_journal(run: str, reserve_bytes: int) -> int:
         if failed and number in (28, 122):  # ENOSPC, EDQUOT; others: no such call there
             raise OSError(number, os.strerror(number), path)
     return journal
+
+
+def end_of_lines(descriptor: int) -> int:
+    """Behind the last newline of a file, which may be large."""
+    at = os.fstat(descriptor).st_size
+    while at:
+        start = max(0, at - READ_BYTES)
+        found = os.pread(descriptor, at - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        at = start
+    return 0
 
 
 def checked_agent(asked: Dict[str, Any]) -> str:
