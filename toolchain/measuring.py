@@ -19,7 +19,8 @@ from targets.target import Target
 from toolchain.boardsettings import NOTHING, Around, Asked, around
 from toolchain.evaluate.truth import Dataset
 from toolchain.keeping import begun, keep, until
-from toolchain.runmeta import RunMeta, Settings, TargetMeta, TuningMeta
+from toolchain.recorded import Unfinished
+from toolchain.runmeta import BoardSettings, RunMeta, Settings, TargetMeta, TuningMeta
 from toolchain.runs import RunFolder
 from toolchain.subject import Subject
 from toolchain.tuning.tune import in_folder, tune
@@ -125,7 +126,20 @@ def ready(
 
         with progress.task(f"preparing {target.name}"):
             board = persisting(connection, prepared, deadline=deadline)
+            _put_back_left_over(connection)
         yield board
+
+
+def _put_back_left_over(connection: Connection) -> None:
+    """Settings that nobody guards any more, as after a power cut."""
+    from targets.firmware import leftover
+
+    try:
+        told = leftover.put_back(connection, deadline=Deadline.after(CONNECT_S * 2))
+    except HalfbyteError as error:
+        told = f"whether {connection.name} has settings left over is not known: {error.message}"
+    if told is not None:
+        _log.warning("%s", told)
 
 
 def connected(target: Target, trust: Trust | None = None) -> AbstractContextManager[Connection]:
@@ -168,11 +182,20 @@ def measure(
     if not todo:
         return []
     faults: list[HalfbyteError] = []
-    keys: list[str] = []
+    keys: dict[str, BoardSettings | None] = {}
     outer = held
     try:
         with contextlib.ExitStack() as opened:
-            held = outer or opened.enter_context(around(board.connection, settings.asked))
+            going_on = _unfinished(todo, folder)
+            held = outer or opened.enter_context(
+                around(
+                    board.connection,
+                    settings.asked,
+                    unfinished=list(going_on.values()),
+                    busy_s=settings.busy_s,
+                    progress=progress,
+                )
+            )
             if settings.tune:
                 chosen |= _tuned(todo, chosen, board, bundles, settings, held, progress)
                 todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
@@ -187,8 +210,8 @@ def measure(
                     renew=held.lease,
                     progress=progress,
                 )
-                keys.append(key)
-                _settle(folder, [key], held)
+                keys[key] = _before(folder, key, going_on.get(key))
+                _settle(folder, {key: keys[key]}, held)
                 if meta.model.sha256 in chosen:
                     folder.tuned(key, chosen[meta.model.sha256])
                 records = until(stopping, records)
@@ -253,10 +276,30 @@ def _tuned(
     )
 
 
-def _settle(folder: RunFolder, keys: Sequence[str], held: Around | None) -> None:
-    if held is not None and held.told is not None:
-        for key in keys:
-            folder.settled(key, held.told)
+def _unfinished(
+    todo: Sequence[tuple[Subject, str, RunMeta]], folder: RunFolder
+) -> dict[str, Unfinished]:
+    """Runs that were begun before, by key."""
+    found = {key: folder.unfinished(key) for _, key, _ in todo}
+    return {key: left for key, left in found.items() if left is not None}
+
+
+def _before(folder: RunFolder, key: str, left: Unfinished | None) -> BoardSettings | None:
+    """Of the board in a part of this very attempt that was before; None: it has just begun."""
+    now = None if left is None else folder.unfinished(key)
+    same = left is not None and now is not None and now.run_id == left.run_id
+    return left.settings if left is not None and same else None
+
+
+def _settle(
+    folder: RunFolder, keys: Mapping[str, BoardSettings | None], held: Around | None
+) -> None:
+    if held is None:
+        return
+    for key, before in keys.items():
+        told = held.of(before, folder.records_of(key) if before is not None else ())
+        if told is not None:
+            folder.settled(key, told)
 
 
 def repeated(

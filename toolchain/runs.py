@@ -163,7 +163,7 @@ class RunFolder:
         )
         if run.whole or run.missing or not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
             return None
-        return Unfinished(run_id, run.meta, run.records)
+        return Unfinished(run_id, run.meta, run.records, run.settings)
 
     def take_up(self, run_key: str) -> None:
         """Go on with the last attempt; a line that was cut off goes."""

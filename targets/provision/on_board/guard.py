@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import sys
+import time
 from typing import Any, Dict, Optional
 
 from targets.provision.on_board import boot_file
@@ -25,6 +26,7 @@ from targets.provision.on_board.knobs import Refused, checked, look
 from targets.provision.on_board.place import Place, loaded
 from targets.provision.on_board.standing import Again, guarded, mark_of, stand
 
+LET_GO_S = 3.0  # a run that has just ended may need a moment to let go of the board
 BOOT = {
     "boot-prepare": boot_file.prepare,
     "boot-settle": boot_file.settle,
@@ -90,10 +92,14 @@ def in_use(asked: Dict[str, Any]) -> Optional[Dict[str, Any]]:
             mine = backup["id"] in asked["ours"]
             if not mine and place.guard() is not None and ended(place) != "over":
                 return {"busy": {"label": backup["label"], "holder": backup.get("holder")}}
-    run = run_of(asked["run_lock"])
-    if run is not None and run.get("run") not in asked["runs"]:
-        return {"busy": {"label": None, "holder": run}}
-    return None
+    end_s = time.monotonic() + LET_GO_S
+    while True:
+        run = run_of(asked["run_lock"])
+        if run is None or run.get("run") in asked["runs"]:
+            return None
+        if time.monotonic() > end_s:
+            return {"busy": {"label": None, "holder": run}}
+        time.sleep(0.05)
 
 
 def ended(place: Place) -> str:

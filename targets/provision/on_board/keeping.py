@@ -118,13 +118,7 @@ def put_back(place: Place, why: str) -> Dict[str, Any]:
         "restarted": restarted,
         "restored": len(before) - len(left),
         "left": [[knob.kind, knob.path, problem] for knob, problem in left.items()],
-        "differs": [
-            [knob.kind, knob.path, value, now]
-            for knob, value in before
-            if restarted
-            and knob not in left
-            and not alike(knob, now := now_of(knob) or value, value)
-        ],
+        "differs": changed(before, left) if restarted else [],
     }
     if not left:
         forget(place)
@@ -133,6 +127,16 @@ def put_back(place: Place, why: str) -> Dict[str, Any]:
         save(place.outcome(backup["id"]), outcome)
         forget_old_outcomes(place)
     return outcome
+
+
+def changed(before: List[Tuple[Knob, str]], but: Dict[Knob, str]) -> List[List[str]]:
+    """Those that are not what they were: kind, path, before, now."""
+    found = []
+    for knob, value in before:
+        now = now_of(knob)
+        if knob not in but and now is not None and not alike(knob, now, value):
+            found.append([knob.kind, knob.path, value, now])
+    return found
 
 
 def forget_old_outcomes(place: Place) -> None:

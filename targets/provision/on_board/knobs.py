@@ -115,12 +115,10 @@ def write(knob: Knob, value: str, kept: str) -> None:
         _must("systemctl", "start" if value == "active" else "stop", knob.path)
 
 
-def alike(knob: Knob, one: str, other: str) -> bool:
+def alike(knob: Knob, one: Optional[str], other: str) -> bool:
     """Whether two values are the same.  A priority below 0 is one that the kernel chose."""
-    automatic = "on -"
-    if knob.kind == "swap" and one.startswith(automatic) and other.startswith(automatic):
-        return True
-    return one == other
+    both = (one or "", other)
+    return one == other or (knob.kind == "swap" and all(text.startswith("on -") for text in both))
 
 
 def text(path: str) -> str:
