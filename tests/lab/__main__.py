@@ -9,6 +9,7 @@ import sys
 from tests.lab import lab, requirements
 from tests.lab.lab import EVERY
 from tests.lab.link import Link, LinkError
+from tests.lab.machines import MACHINES
 from tests.lab.places import client_key
 
 
@@ -16,7 +17,8 @@ def main(arguments: list[str]) -> int:
     """One command; its exit status."""
     parser = _parser()
     asked = parser.parse_args(arguments)
-    if asked.command != "status" and (lacking := requirements.missing()):
+    machines = bool(MACHINES.keys() & set(getattr(asked, "names", None) or EVERY))
+    if asked.command != "status" and (lacking := requirements.missing(machines=machines)):
         print("\n".join(lacking), file=sys.stderr)
         return 1
     try:

@@ -18,7 +18,7 @@ from tests.lab.machines import MACHINES, Machine
 @pytest.fixture(scope="session")
 def lab_is_up() -> None:
     """Skips where it is not: `scripts/test` alone neither starts it nor waits for it."""
-    if requirements.missing() or not lab.names_up():
+    if requirements.missing(machines=False) or not lab.names_up():
         _absent("the lab is not up (`scripts/lab test` starts it; needs root, docs/lab.md)")
 
 

@@ -10,10 +10,7 @@ from pathlib import Path
 PACKAGES = {
     "qemu-aarch64-static": "qemu-user-static",
     "qemu-arm-static": "qemu-user-static",
-    "qemu-system-aarch64": "qemu-system-arm",
     "mmdebstrap": "mmdebstrap",
-    "mke2fs": "e2fsprogs",
-    "modprobe": "kmod",
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
@@ -21,15 +18,22 @@ PACKAGES = {
     "scp": "openssh-client",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
+# Of whole machines alone.
+PACKAGES_OF_MACHINES = {
+    "qemu-system-aarch64": "qemu-system-arm",
+    "mke2fs": "e2fsprogs",
+    "modprobe": "kmod",
+}
 _PLACES = "/usr/sbin:/sbin"
 
 
-def missing() -> list[str]:
-    """Sentences; none where the lab can start."""
+def missing(*, machines: bool = True) -> list[str]:
+    """Sentences; none where the lab can start.  machines: whole ones too, not hosts alone."""
     found = []
     if os.geteuid() != 0:
         found.append("The lab makes namespaces, mounts and network devices: run it as root.")
-    packages = sorted({package for name, package in PACKAGES.items() if not _is_there(name)})
+    needed = PACKAGES | (PACKAGES_OF_MACHINES if machines else {})
+    packages = sorted({package for name, package in needed.items() if not _is_there(name)})
     if packages:
         wanted = " ".join(packages)
         found.append(
