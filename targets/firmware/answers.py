@@ -32,8 +32,18 @@ def _by_text(shape: Shape) -> Shape:
 
 def _object(**shapes: Shape) -> Shape:
     return lambda value: (
-        isinstance(value, dict) and all(shape(value.get(key)) for key, shape in shapes.items())
+        isinstance(value, dict)
+        and all(key in value and shape(value[key]) for key, shape in shapes.items())
     )
+
+
+def _both(*shapes: Shape) -> Shape:
+    return lambda value: all(shape(value) for shape in shapes)
+
+
+def _if_there(**shapes: Shape) -> Shape:
+    """What programs of earlier versions left out."""
+    return lambda value: all(shape(value[key]) for key, shape in shapes.items() if key in value)
 
 
 def _maybe(shape: Shape) -> Shape:
@@ -48,24 +58,21 @@ def _text(value: Any) -> bool:
         return False
 
 
-_BACKUP: Final = _object(
-    id=_text,
-    label=_text,
-    boot_id=_text,
-    lease=_maybe(_text),
-    holder=_maybe(_a(dict)),
-    before=_each(_row(_text, _text, _text)),
+_BACKUP: Final = _both(
+    _object(id=_text, label=_text, boot_id=_text, before=_each(_row(_text, _text, _text))),
+    _if_there(lease=_maybe(_text), holder=_maybe(_a(dict))),
 )
-_OUTCOME: Final = _object(
-    id=_text,
-    label=_text,
-    why=_text,
-    boot_id=_maybe(_text),
-    monotonic_ns=_maybe(_a(int)),
-    restarted=_a(bool),
-    restored=_a(int),
-    left=_each(_row(_text, _text, _text)),
-    differs=_each(_row(_text, _text, _text, _text)),
+_OUTCOME: Final = _both(
+    _object(
+        id=_text,
+        label=_text,
+        why=_text,
+        restarted=_a(bool),
+        restored=_a(int),
+        left=_each(_row(_text, _text, _text)),
+        differs=_each(_row(_text, _text, _text, _text)),
+    ),
+    _if_there(boot_id=_maybe(_text), monotonic_ns=_maybe(_a(int))),
 )
 _STATUS: Final = _object(
     backup=_maybe(_BACKUP), guard=_maybe(_a(int)), outcome=_maybe(_OUTCOME), boot_id=_text
@@ -105,14 +112,14 @@ _SHAPES: Final[Mapping[str, Shape]] = {
     "leftover": _ENDED,
     "boot-prepare": _object(boot_id=_text),
     "boot-settle": _object(kept=_a(bool)),
-    "boot-restore": _object(restored=_a(bool), others=_maybe(_a(bool))),
+    "boot-restore": _both(_object(restored=_a(bool)), _if_there(others=_maybe(_a(bool)))),
     "boot-restart": _object(boot_id=_text),
 }
 
 
 def checked(name: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer of the board `name` to `request`, if it is one.  Raises BoardError."""
-    if isinstance(answer.get("problem"), str):
+    if answer.get("problem") and _text(answer["problem"]):
         return answer
     fits = _SHAPES[request["do"]](answer)
     if fits and request["do"] == "apply" and "problems" in answer:

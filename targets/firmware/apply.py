@@ -169,7 +169,8 @@ def _without_others(board: Board, deadline: Deadline, ours: Ours) -> tuple[Board
     label = board.held.label
     log.warning("%s: settings for %s were in force", board.connection.name, label)
     try:
-        restore(board, deadline=deadline)
+        why = "replaced" if board.held.guard else "leftover"
+        restore(board, deadline=deadline, why=why, any_hold=False)
     except NotRestored:
         raise
     except BoardError as error:

@@ -13,7 +13,7 @@ from typing import Final
 from targets.deadline import Deadline
 from targets.errors import BoardError, NotRestored
 from targets.firmware import program
-from targets.firmware.look import Board, look
+from targets.firmware.look import ROOTS_FOLDER, Board, look
 from targets.firmware.restore import RESTORE_S, outcome_of
 from targets.privilege import Privilege
 from targets.ssh import Connection
@@ -30,8 +30,8 @@ def put_back(connection: Connection, *, deadline: Deadline) -> str | None:
     Raises BoardError, CommandFailed, LinkLost, DeadlineExceeded.
     """
     root = open_store(connection, deadline=deadline).root
-    there = '[ -e /var/lib/halfbyte/backup.json ] || [ -e "$1/firmware/backup.json" ]'
-    if not connection.run(there, root, deadline=deadline.sooner(_LOOK_S)).ok:
+    there = '[ -e "$1/firmware/backup.json" ] || [ -e "$2/backup.json" ]'
+    if not connection.run(there, root, ROOTS_FOLDER, deadline=deadline.sooner(_LOOK_S)).ok:
         return None
     board = look(connection, Privilege.of(connection, deadline=deadline), deadline=deadline)
     if board.held is None or not board.held.is_left_over:

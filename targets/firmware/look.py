@@ -17,6 +17,8 @@ from targets.ssh import Connection
 from targets.transfer import open_store
 
 LOOK_S: Final = 120.0
+ROOTS_FOLDER: Final = "/var/lib/halfbyte"
+"""Where root keeps what settings were (targets/provision/on_board/place.py)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Board:
     @property
     def kept_in(self) -> str:
         """The folder on the board where what is held is kept."""
-        return "/var/lib/halfbyte" if self.held is None or self.held.by_root else self.folder
+        return ROOTS_FOLDER if self.held is None or self.held.by_root else self.folder
 
     @property
     def run_lock(self) -> str:

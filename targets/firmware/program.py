@@ -7,7 +7,7 @@ change, is ever run as root.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,8 +56,17 @@ class Answer:
 
 def bundle(request: Mapping[str, Any]) -> bytes:
     """The programs and what they are asked, as one text of Python."""
-    modules = [[f"{on_board.__name__}.{name}", on_board.source(name)] for name in _MODULES]
-    bundled = json.dumps([on_board.__name__, modules, request])
+    return as_text(modules(), request)
+
+
+def modules() -> list[tuple[str, str]]:
+    """Names and texts of the programs, the one that answers last."""
+    return [(f"{on_board.__name__}.{name}", on_board.source(name)) for name in _MODULES]
+
+
+def as_text(programs: Sequence[tuple[str, str]], request: Mapping[str, Any]) -> bytes:
+    """Python that runs the last program on the request, the others as modules."""
+    bundled = json.dumps([on_board.__name__, programs, request])
     return f"BUNDLED={bundled!r}\nLOAD={_LOAD!r}\nexec(LOAD)\n".encode()
 
 

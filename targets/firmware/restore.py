@@ -31,9 +31,12 @@ class Restored:
     differs: tuple[tuple[str, str, str], ...] = ()
 
 
-def restore(board: Board, *, deadline: Deadline) -> Restored:
+def restore(
+    board: Board, *, deadline: Deadline, why: str = "asked", any_hold: bool = True
+) -> Restored:
     """Put back what is held, whoever left it; the guard ends.
 
+    why: what the hold's host will be told.  any_hold: another one too, that began meanwhile.
     Raises NotRestored with what is left, BoardError where root is needed and not to be had,
     CommandFailed, LinkLost, DeadlineExceeded.
     """
@@ -41,7 +44,12 @@ def restore(board: Board, *, deadline: Deadline) -> Restored:
         return Restored("")
     answer = program.ask(
         board.connection,
-        {"do": "restore", "folder": board.folder},
+        {
+            "do": "restore",
+            "folder": board.folder,
+            "why": why,
+            "only": None if any_hold else board.held.id,
+        },
         python=board.python,
         privilege=board.privilege if board.held.by_root else None,
         deadline=deadline.sooner(RESTORE_S),
@@ -51,6 +59,8 @@ def restore(board: Board, *, deadline: Deadline) -> Restored:
             f"The settings of {board.connection.name} were changed as root, and {answer.refused}.",
             hint=answer.refused.hint,
         )
+    if not any_hold and not answer.problem and answer.value["outcome"] is None:
+        return Restored("")
     if answer.problem or answer.value["outcome"] is None:
         why = answer.problem or "nothing is held any more"
         raise NotRestored(f"{board.connection.name}: {why}.", hint=by_hand(board))

@@ -160,7 +160,7 @@ def answer(asked: Dict[str, Any], again: Again) -> Dict[str, Any]:
     if asked["do"] == "apply":
         return apply(asked, place, again)
     if asked["do"] == "restore":
-        return restore(place)
+        return restore(asked, place)
     if asked["do"] == "leftover":
         return leftover(asked, place)
     if asked["do"] in BOOT:

@@ -177,14 +177,16 @@ def now_of(knob: Knob) -> Optional[str]:
         return None
 
 
-def restore(place: Place) -> Dict[str, Any]:
-    """Put back what is held; {"held": false} where nothing is."""
+def restore(asked: Dict[str, Any], place: Place) -> Dict[str, Any]:
+    """Put back what is held; {"held": false} where nothing is, or not the hold that was meant."""
     if not os.path.exists(place.backup):
         return {"held": False, "outcome": None}
     with place.locked():
         if not os.path.exists(place.backup):
             return {"held": False, "outcome": None}
-        return {"held": True, "outcome": put_back(place, "asked")}
+        if asked["only"] not in (None, loaded(place.backup)["id"]):
+            return {"held": False, "outcome": None}
+        return {"held": True, "outcome": put_back(place, str(asked["why"]))}
 
 
 def status(place: Place, hold: Optional[str] = None) -> Dict[str, Any]:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from targets.firmware.program import bundle
-from targets.provision.on_board.place import Place, loaded, save
 from targets.provision.on_board.knobs import Refused, checked, look
+from targets.provision.on_board.place import Place, loaded, save
 
 POLICY = "/sys/devices/system/cpu/cpufreq/policy0"
 
