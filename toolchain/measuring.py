@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from targets.deadline import Deadline
 from targets.errors import HalfbyteError
+from targets.persisting import PATIENCE_S
 from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain.boardsettings import NOTHING, Around, Asked, around
 from toolchain.evaluate.truth import Dataset
-from toolchain.keeping import begun, keep, until
+from toolchain.keeping import RUN_S, begun, keep, until
 from toolchain.recorded import Unfinished
 from toolchain.runmeta import BoardSettings, RunMeta, Settings, TargetMeta, TuningMeta
 from toolchain.runs import RunFolder
@@ -187,6 +188,8 @@ def measure(
     try:
         with contextlib.ExitStack() as opened:
             going_on = _unfinished(todo, folder)
+            if settings.asked.profile is not None and outer is None:
+                _send(todo, board, bundles, progress)
             held = outer or opened.enter_context(
                 around(
                     board.connection,
@@ -272,6 +275,23 @@ def _tuned(
         again=settings.again,
         busy_s=settings.busy_s,
         renew=held.lease,
+        progress=progress,
+    )
+
+
+def _send(
+    todo: Sequence[tuple[Subject, str, RunMeta]], board: Board, bundles: Bundles, progress: Progress
+) -> None:
+    """All files: while settings are in force nobody should wait for an upload."""
+    from targets.transfer import send
+
+    items = [item for subject, _, meta in todo for item in bundles.of(subject, meta).items]
+    send(
+        board.connection,
+        list(dict.fromkeys(items)),
+        store=board.python.store,
+        deadline=Deadline.after(RUN_S),
+        patience_s=PATIENCE_S,
         progress=progress,
     )
 
