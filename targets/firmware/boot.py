@@ -176,7 +176,12 @@ def _asked(board: Board, request: dict[str, Any], deadline: Deadline) -> dict[st
     """The answer of the program as root.  Raises BoardError where it refuses."""
     answer = program.ask(
         board.connection,
-        {**request, "folder": request.get("folder", board.folder)},
+        {
+            "folder": board.folder,
+            "users_folder": board.folder,
+            "run_lock": board.run_lock,
+            **request,
+        },
         python=board.python,
         privilege=board.privilege,
         deadline=deadline.sooner(_ASK_S),

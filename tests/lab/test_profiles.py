@@ -65,7 +65,8 @@ def of_run(out: Path) -> Any:
 
 
 def doubts(out: Path) -> str:
-    return " ".join(doubt["text"] for doubt in of_run(out)["doubts"])
+    report = json.loads((out / "report.json").read_text())
+    return " ".join(doubt["text"] for doubt in report["doubts"])
 
 
 def governor(board: Board) -> str:

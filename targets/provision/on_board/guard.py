@@ -145,7 +145,18 @@ def leftover(asked: Dict[str, Any], place: Place) -> Dict[str, Any]:
 
 def places(asked: Dict[str, Any]) -> Any:
     """Root's, and the user's."""
-    return [Place(asked["folder"], as_root=as_root) for as_root in (True, False)]
+    folder = asked.get("users_folder", asked["folder"])
+    return [Place(folder, as_root=as_root) for as_root in (True, False)]
+
+
+def not_in_use(asked: Dict[str, Any]) -> None:
+    """A restart would end whatever is on.  Raises Refused."""
+    busy = in_use(dict(asked, ours=[], runs=[]))
+    if busy is not None:
+        holder = busy["busy"]["holder"] or {}
+        who = f"{holder.get('user', 'somebody')}@{holder.get('host', 'somewhere')}"
+        what = "a run" if busy["busy"]["label"] is None else "settings"
+        raise Refused(f"it would end {what} of {who}, since {holder.get('since', 'some time')}")
 
 
 def answer(asked: Dict[str, Any], again: Again) -> Dict[str, Any]:
@@ -164,6 +175,8 @@ def answer(asked: Dict[str, Any], again: Again) -> Dict[str, Any]:
     if asked["do"] == "leftover":
         return leftover(asked, place)
     if asked["do"] in BOOT:
+        if asked["do"] in ("boot-prepare", "boot-restart"):
+            not_in_use(asked)
         return BOOT[asked["do"]](asked)
     raise Refused(f"{asked['do']!r} is nothing that can be done")
 

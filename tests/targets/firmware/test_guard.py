@@ -187,6 +187,19 @@ def test_a_login_s_end_is_not_the_guards_where_systemd_is(board: Played, works: 
     assert end(board, 1)["why"] == "over"
 
 
+def test_no_restart_ends_what_somebody_is_at(board: Played) -> None:
+    board.tool("reboot", "")  # never this machine's
+    asked = {**request(board, 2), "do": "boot-restart", "trial": False}
+    board.ask(request(board, 1, PERFORMANCE))
+    assert board.ask(asked) == {"problem": "it would end settings of ada@desk, since today"}
+    end(board, 1)
+    lock = board.folder / "run-lock"
+    lock.write_text(json.dumps({"user": "ada", "host": "desk", "since": "today", "run": "0"}))
+    with lock.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert board.ask(asked) == {"problem": "it would end a run of ada@desk, since today"}
+
+
 def test_leftovers_are_put_back_only_where_nobody_stands_for_them(board: Played) -> None:
     board.ask(request(board, 1, PERFORMANCE))
     asked = {
