@@ -70,7 +70,7 @@ def busy(name: str, text: str) -> BoardBusy:
         holder = json.loads(text)
         pid, who = int(holder["pid"]), f"{holder['user']}@{holder['host']}"
         since = str(holder["since"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return BoardBusy(f"{name} is busy with another run.", hint="Wait for its end.")
     return BoardBusy(
         f"{name} is busy with a run of {who[:100]} since {since[:40]}.",

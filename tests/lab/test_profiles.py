@@ -97,7 +97,7 @@ def test_the_link_is_cut_for_longer_than_the_lease(
     before, out = state(furnished), tmp_path / "out"
     link = Link(furnished.name)
     try:
-        with run(roots, furnished, model, out, runs=60) as process:
+        with run(roots, furnished, model, out, runs=50) as process:
             assert governor(furnished) == "performance"
             link.cut()
             wait_for(furnished, before, seconds=SILENT_S + LEASE_S + 20)
@@ -152,9 +152,9 @@ def test_another_host_waits_for_the_settings_to_end(
     furnished: described.Board, roots: Host, model: Path, tmp_path: Path
 ) -> None:
     before = state(furnished)
-    with run(roots, furnished, model, tmp_path / "one", runs=20) as first:
+    with run(roots, furnished, model, tmp_path / "one", runs=30) as first:
         said = words(furnished, model, tmp_path / "two", 2)
-        at_once = roots.halfbyte(*said, "--json")
+        at_once = roots.halfbyte(*said, "--json", "--wait", "0")
         assert at_once.status == 5, at_once.stdout
         assert at_once.error["kind"] == "BoardBusy"
         assert governor(furnished) == "performance"

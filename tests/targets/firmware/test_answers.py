@@ -171,7 +171,7 @@ def all_that_reads(board: Board) -> dict[str, Callable[[], Any]]:
 
 
 @with_settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_no_answer_raises_anything_but_ours(
