@@ -14,6 +14,7 @@ from typing import Any, Dict, Optional
 
 from targets.provision.on_board import boot_file
 from targets.provision.on_board.keeping import (
+    differ,
     forget,
     put_back,
     restore,
@@ -58,7 +59,8 @@ def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
         backup = taken(asked, changes, place)
         with guarded_or_forgotten(asked, place, again):
             problems = [turned(knob, value, place) for knob, value in changes]
-        held = any(problem is None for problem in problems)
+        done = [knob for (knob, _), problem in zip(changes, problems) if problem is None]
+        held = len(done) == len(changes) > 0 or differ(done, backup)
         if not held:
             stop_guard(place)
             forget(place)  # nothing was changed, so nothing is to be put back

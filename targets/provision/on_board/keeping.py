@@ -139,6 +139,16 @@ def changed(before: List[Tuple[Knob, str]], but: Dict[Knob, str]) -> List[List[s
     return found
 
 
+def differ(knobs: List[Knob], backup: Dict[str, Any]) -> bool:
+    """Whether any is not what it was.  Without root, what is so already can be "set" too."""
+    before = {(kind, path): value for kind, path, value in backup["before"]}
+    return any(
+        knob.kind == "clocks"
+        or not alike(knob, now_of(knob), before.get((knob.kind, knob.path), ""))
+        for knob in knobs
+    )
+
+
 def forget_old_outcomes(place: Place) -> None:
     """Hosts ask for theirs soon, or when a run that was cut off goes on; the newest are kept."""
     paths = [os.path.join(place.outcomes, name) for name in os.listdir(place.outcomes)]

@@ -160,6 +160,14 @@ def test_nothing_is_left_where_nothing_could_be_set(board: Played) -> None:
     assert looked(board, 1)["backup"] is None
 
 
+def test_nothing_is_held_where_only_what_was_so_already_could_be_set(board: Played) -> None:
+    same = ("file", "/proc/sys/vm/swappiness", "60")
+    gone = ("file", GOVERNOR.replace("policy0", "policy9"), "performance")
+    assert not board.ask(request(board, 1, same, gone))["held"]
+    assert board.guards() == []
+    assert board.ask(request(board, 2, same))["held"]  # all that was asked for, so nobody else may
+
+
 def test_an_area_whose_priority_the_kernel_chose_may_get_another(board: Played) -> None:
     board.write("/proc/swaps", SWAPS)
     board.tool("swapoff", 'sed -i 2d "$HERE/proc/swaps"\n')
