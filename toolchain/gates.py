@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 from toolchain.compare.accuracy import accuracies
+from toolchain.compare.conditions import reasons
 from toolchain.compare.sides import Named, Side, sides
 from toolchain.compare.verdicts import latency_verdict
 from toolchain.report import text
@@ -21,7 +22,8 @@ _MB = 1_000_000
 class Limits:
     """None: no limit.  max_ap_drop in points, fps end to end, memory VmHWM, times in milliseconds.
 
-    max_slowdown_percent: of the median time of the model alone, against the baseline.
+    max_slowdown_percent: of the lower quartile of the times of the model alone, against the
+    baseline's (`compare.spans` says why).
     strict: a doubt of the report, other than a note, fails too.
     """
 
@@ -197,6 +199,8 @@ def _slowdown(side: Side, limit: float, reference: Side | None) -> Gate:
     why = f"against {reference.name}, {verdict.why}"
     if spans:
         why += "; the limit lies inside the interval: repeated runs would tell"
+    if others := [reason.text for reason in reasons(reference, side) if reason.of_settings]:
+        why += f"; not under the same conditions: {' '.join(others)}"
     figure = f"{text.signed(slower)} % ({text.signed(low)} to {text.signed(high)})"
     return Gate(side.name, name, said, figure, _no_more(slower, limit), why, spans, slower, limit)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import re
 import threading
@@ -13,16 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from targets.deadline import Deadline
-from targets.errors import HalfbyteError
-from targets.persisting import PATIENCE_S
+from targets.errors import HalfbyteError, InputError
 from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain.boardsettings import NOTHING, Around, Asked, around
 from toolchain.evaluate.truth import Dataset
-from toolchain.keeping import RUN_S, begun, keep, until
-from toolchain.recorded import Unfinished
-from toolchain.runmeta import BoardSettings, RunMeta, Settings, TargetMeta, TuningMeta
+from toolchain.keeping import begun, keep, until
+from toolchain.runmeta import RunMeta, Settings, TargetMeta, TuningMeta
 from toolchain.runs import RunFolder
+from toolchain.settling import Part, part_of, put_back_left_over, send_all, settle, unfinished
 from toolchain.subject import Subject
 from toolchain.tuning.tune import in_folder, tune
 
@@ -127,20 +127,8 @@ def ready(
 
         with progress.task(f"preparing {target.name}"):
             board = persisting(connection, prepared, deadline=deadline)
-            _put_back_left_over(connection)
+            put_back_left_over(connection)
         yield board
-
-
-def _put_back_left_over(connection: Connection) -> None:
-    """Settings that nobody guards any more, as after a power cut."""
-    from targets.firmware import leftover
-
-    try:
-        told = leftover.put_back(connection, deadline=Deadline.after(CONNECT_S * 2))
-    except HalfbyteError as error:
-        told = f"whether {connection.name} has settings left over is not known: {error.message}"
-    if told is not None:
-        _log.warning("%s", told)
 
 
 def connected(target: Target, trust: Trust | None = None) -> AbstractContextManager[Connection]:
@@ -183,13 +171,13 @@ def measure(
     if not todo:
         return []
     faults: list[HalfbyteError] = []
-    keys: dict[str, BoardSettings | None] = {}
+    keys: dict[str, Part] = {}
     outer = held
     try:
         with contextlib.ExitStack() as opened:
-            going_on = _unfinished(todo, folder)
+            going_on = unfinished(todo, folder)
             if settings.asked.profile is not None and outer is None:
-                _send(todo, board, bundles, progress)
+                send_all(todo, board, bundles, progress)
             held = outer or opened.enter_context(
                 around(
                     board.connection,
@@ -213,8 +201,8 @@ def measure(
                     renew=held.lease,
                     progress=progress,
                 )
-                keys[key] = _before(folder, key, going_on.get(key))
-                _settle(folder, {key: keys[key]}, held)
+                keys[key] = part_of(folder, key, going_on.get(key))
+                settle(folder, {key: keys[key]}, held)
                 if meta.model.sha256 in chosen:
                     folder.tuned(key, chosen[meta.model.sha256])
                 records = until(stopping, records)
@@ -225,7 +213,7 @@ def measure(
                 if not board.connection.is_open:
                     break  # long enough was waited for it
     finally:
-        _settle(folder, keys, held)
+        settle(folder, keys, held)
     return faults
 
 
@@ -279,49 +267,6 @@ def _tuned(
     )
 
 
-def _send(
-    todo: Sequence[tuple[Subject, str, RunMeta]], board: Board, bundles: Bundles, progress: Progress
-) -> None:
-    """All files: while settings are in force nobody should wait for an upload."""
-    from targets.transfer import send
-
-    items = [item for subject, _, meta in todo for item in bundles.of(subject, meta).items]
-    send(
-        board.connection,
-        list(dict.fromkeys(items)),
-        store=board.python.store,
-        deadline=Deadline.after(RUN_S),
-        patience_s=PATIENCE_S,
-        progress=progress,
-    )
-
-
-def _unfinished(
-    todo: Sequence[tuple[Subject, str, RunMeta]], folder: RunFolder
-) -> dict[str, Unfinished]:
-    """Runs that were begun before, by key."""
-    found = {key: folder.unfinished(key) for _, key, _ in todo}
-    return {key: left for key, left in found.items() if left is not None}
-
-
-def _before(folder: RunFolder, key: str, left: Unfinished | None) -> BoardSettings | None:
-    """Of the board in a part of this very attempt that was before; None: it has just begun."""
-    now = None if left is None else folder.unfinished(key)
-    same = left is not None and now is not None and now.run_id == left.run_id
-    return left.settings if left is not None and same else None
-
-
-def _settle(
-    folder: RunFolder, keys: Mapping[str, BoardSettings | None], held: Around | None
-) -> None:
-    if held is None:
-        return
-    for key, before in keys.items():
-        told = held.of(before, folder.records_of(key) if before is not None else ())
-        if told is not None:
-            folder.settled(key, told)
-
-
 def repeated(
     subjects: Sequence[Subject], keys: Sequence[str], times: int
 ) -> Iterator[tuple[Subject, str]]:
@@ -349,7 +294,10 @@ def meta_of(
     settings: Measuring,
     tuning: TuningMeta | None = None,
 ) -> RunMeta:
-    """What the host knows of a run before it is one.  tuning: how its threads were chosen."""
+    """What the host knows of a run before it is one.  tuning: how its threads were chosen.
+
+    Raises InputError: the file of board settings cannot be read.
+    """
     target = board.target
     cpus = settings.cpus if tuning is None else tuning.cpus
     threads = settings.threads if tuning is None else tuning.threads
@@ -367,7 +315,28 @@ def meta_of(
         images=0 if dataset is None else len(dataset.images),
         calibration=subject.calibration,
         profile=settings.asked.profile,
+        overrides=_overrides(settings.asked),
+        config_sha256=None if settings.asked.config is None else _sha256(settings.asked.config),
     )
+
+
+def _overrides(asked: Asked) -> tuple[str, ...]:
+    """The last of each key counts, as where they are put in force."""
+    words = {
+        key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for key, value in asked.overrides
+    }
+    return tuple(f"{key}={words[key]}" for key in sorted(words))
+
+
+def _sha256(config: Path) -> str:
+    try:
+        return hashlib.sha256(config.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{config} cannot be read: {error.strerror or error}",
+            hint="Name a file of board settings that is there.",
+        ) from error
 
 
 def _cpus(connection: Connection, python: BoardPython) -> int:

@@ -83,8 +83,10 @@ class CalibrationMeta:
 
 @dataclasses.dataclass(frozen=True)
 class RunMeta:
-    """One model on one target.  images: how many the plan asked to detect on.  profile: of board
-    settings that was asked for.
+    """One model on one target.  images: how many the plan asked to detect on.
+
+    profile: of board settings that was asked for.  overrides: single values laid over it, as
+    "key=value" in the order of keys.  config_sha256: of the file laid over it; None: there is none.
     """
 
     model: ModelMeta
@@ -93,6 +95,8 @@ class RunMeta:
     images: int = 0
     calibration: CalibrationMeta | None = None
     profile: str | None = None
+    overrides: tuple[str, ...] = ()
+    config_sha256: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

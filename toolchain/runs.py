@@ -145,6 +145,11 @@ class RunFolder:
         with self._lock:
             return tuple(self._manifest["runs"])
 
+    def attempts(self, run_key: str) -> int:
+        """How many attempts at a run there are."""
+        with self._lock:
+            return len(self._manifest["runs"].get(run_key, ()))
+
     def records_of(self, run_key: str) -> tuple[wire.Envelope, ...]:
         """What the last attempt told.  Raises RunFolderError."""
         return read_records(self._records(run_key, len(self._manifest["runs"][run_key])))[0]

@@ -174,11 +174,16 @@ class Run:
         for index in range(self._plan.warmup):
             yield Warmed(index=index, inference_ns=_time_ns(model, tensors))
             yield from self._between()
-        if self._plan.steady_s:
+        if self._plan.steady_s and not self._is_timed:
             yield from self._until_steady(model, tensors)
         for index in range(self._plan.first_timed, self._plan.timed_runs):
             yield Timed(index=index, inference_ns=_time_ns(model, tensors))
             yield from self._between()
+
+    @property
+    def _is_timed(self) -> bool:
+        """Whether all was timed before a restart: pictures alone do not wait for a steady state."""
+        return 0 < self._plan.timed_runs <= self._plan.first_timed
 
     def _until_steady(self, model: Model, tensors: Tuple[NDArray[Any], ...]) -> Iterator[Any]:
         """Warm-up inferences until nothing moves any more, or until the time is up."""

@@ -86,3 +86,19 @@ def test_the_wait_ends_as_soon_as_nothing_moves(monkeypatch):
     assert told.reached
     assert 19e9 < told.waited_ns < 23e9
     assert (told.latency_change, told.temp_change_c) == (0.0, 0.0)
+
+
+def test_after_a_restart_pictures_alone_do_not_wait(agent, tmp_path):
+    rest = {"first_timed": 3, "first_image": 1, "steady_s": 60.0}
+    records = records_of(run(agent, small_plan(tmp_path, **rest)).stdout)
+    assert not of_kind(records, wire.Steady)
+    assert len(of_kind(records, wire.Warmed)) == 1
+    assert not of_kind(records, wire.Timed)
+    assert len(of_kind(records, wire.Detected)) == 1
+
+
+def test_after_a_restart_times_that_are_left_do_wait(agent, tmp_path):
+    rest = {"first_timed": 2, "steady_s": 1.0}
+    records = records_of(run(agent, small_plan(tmp_path, **rest)).stdout)
+    assert len(of_kind(records, wire.Steady)) == 1
+    assert len(of_kind(records, wire.Timed)) == 1

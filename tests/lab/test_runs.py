@@ -122,16 +122,16 @@ def test_a_host_that_is_killed_finds_its_run_on_the_board(
     assert [r["index"] for r in told if r["record"] == "timed"] == list(range(RUNS))
 
 
-@pytest.mark.parametrize("wait", ["0", "300"])
+@pytest.mark.parametrize(("wait", "runs"), [("0", 120), ("300", RUNS)])
 def test_two_hosts_at_once_take_turns(
-    host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path, wait: str
+    host: Host, pi_4: Board, link: Link, model: Path, tmp_path: Path, wait: str, runs: int
 ) -> None:
-    with run(host, pi_4, model, tmp_path / "one") as first:
+    with run(host, pi_4, model, tmp_path / "one", runs) as first:
         words = ["--runs", "2", "--warmup", "0", "--json", "--wait", wait]
         done = host.halfbyte(
             "bench", str(model), "--target", pi_4.name, *words, "--out", str(tmp_path / "two")
         )
-        assert is_whole(first, tmp_path / "one")
+        assert is_whole(first, tmp_path / "one", runs)
     if wait == "0":
         assert done.status == 5
         assert "is busy with a run of" in done.error["message"]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from targets.agent import wire
 from tests.report.folders import Outcome, create, meta, records, sample
 from toolchain.report.html import HtmlWriter
-from toolchain.report.pace import Pace, pace, theil_sen
+from toolchain.report.measured import speed_figures
+from toolchain.report.pace import Pace, pace, pooled, theil_sen
 from toolchain.report.summarise import summarise
 from toolchain.runs import Run
 
@@ -120,6 +121,96 @@ def test_a_report_says_both_and_doubts_what_had_not_come_to_rest(tmp_path: Path)
     assert "Sustained p50" in HtmlWriter().render(report)
     [doubt] = [doubt for doubt in report.doubts if doubt.code == "unsteady"]
     assert "% a minute" in doubt.text
+
+
+def restarted(first: Run, second: Run, *, boots: bool = True) -> Run:
+    """The second goes on after a power cut, with a clock that began anew."""
+    parts = []
+    for boot, part in (("aaaaaaaa", first), ("bbbbbbbb", second)):
+        hello = wire.Envelope(0, 0, wire.Hello(boot_id=boot))
+        parts += [
+            dataclasses.replace(envelope, boot=boot if boots else None)
+            for envelope in (hello, *part.records)
+        ]
+    numbered = [dataclasses.replace(envelope, seq=seq) for seq, envelope in enumerate(parts)]
+    return dataclasses.replace(first, records=tuple(numbered))
+
+
+def later(run: Run, seconds: float) -> Run:
+    """As long after the start of its boot."""
+    return dataclasses.replace(
+        run,
+        records=tuple(
+            dataclasses.replace(e, monotonic_ns=e.monotonic_ns + int(seconds * SECOND))
+            for e in run.records
+        ),
+    )
+
+
+@pytest.mark.parametrize("boots", [True, False])
+def test_clocks_of_two_boots_are_not_mixed(boots: bool) -> None:
+    before = later(worked(10, lambda _: 100.0, None), 900)
+    after = worked(90, throttling, None)
+    found = pace(restarted(before, after, boots=boots))
+    assert found.burst_ns == pace(before).burst_ns
+    assert len(found.burst_ns) == 99
+    assert found.worked_s == pytest.approx(100, abs=0.5)
+    assert found.latency_slope == pace(after).latency_slope
+    assert found.steady is False
+    assert len(found.sustained_ns) == pytest.approx(450, abs=2)
+
+
+def test_temperatures_of_two_boots_are_not_mixed() -> None:
+    hot = later(worked(120, lambda _: 100.0, lambda _: 80.0), 900)
+    cold = worked(120, lambda _: 100.0, lambda _: 30.0)
+    assert pace(restarted(hot, cold)).temperature_slope == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_wait_after_a_restart_does_not_speak_for_times_before_it(
+    reached: bool, tmp_path: Path
+) -> None:
+    """All was timed before the power went; then pictures were left."""
+    timed, place = worked(20, throttling, None), 3
+    at = timed.records[place].monotonic_ns
+    steady = wire.Envelope(0, at, wire.Steady(reached=reached, window_ns=1))
+    first = dataclasses.replace(
+        timed, records=(*timed.records[:place], steady, *timed.records[place:])
+    )
+    after = (
+        wire.Envelope(0, SECOND, wire.Warmed(0, 10**8)),
+        wire.Envelope(0, 2 * SECOND, wire.Steady(reached=not reached, window_ns=1)),
+    )
+    run = restarted(first, dataclasses.replace(timed, records=after))
+    assert pace(run).reached is reached
+    folder = create(tmp_path)
+    folder.start("a", meta())
+    for envelope in (*run.records, wire.Envelope(len(run.records), 10**11, wire.Finished())):
+        line = wire.encode(
+            envelope.record, envelope.seq, envelope.monotonic_ns, envelope.boot or "bbbbbbbb"
+        )
+        folder.append("a", line)
+    folder.finish("a", Outcome(whole=True))
+    codes = {doubt.code for doubt in summarise(folder.load()).doubts}
+    assert ("not-steady" in codes) is not reached
+
+
+def test_of_runs_that_repeat_each_other_times_are_put_together_and_rest_is_the_worsts() -> None:
+    still = worked(90, lambda _: 100.0, None)
+    slowing = worked(90, throttling, None)
+    short = worked(20, lambda _: 100.0, None)
+    alone = [pace(run) for run in (still, slowing, short)]
+    assert [one.steady for one in alone] == [True, False, None]
+    found = pooled(alone)
+    assert len(found.burst_ns) == sum(len(one.burst_ns) for one in alone)
+    assert len(found.sustained_ns) == sum(len(one.sustained_ns) for one in alone)
+    assert found.latency_slope == alone[1].latency_slope
+    assert found.steady is False
+    assert pooled([alone[0], alone[2]]).steady is None
+    speed = speed_figures([still, slowing])
+    assert speed.steady is False
+    assert speed.burst is not None
+    assert speed.burst.samples == len(alone[0].burst_ns) + len(alone[1].burst_ns)
 
 
 @given(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from targets.agent import wire
 from toolchain.compare.sides import Side
-from toolchain.report import text
+from toolchain.report import settings, text
+from toolchain.runmeta import SettingMeta
 from toolchain.tuning.candidates import ranges
 
 
@@ -23,6 +24,11 @@ class Reason:
     code: str
     text: str
     side: str = ""
+
+    @property
+    def of_settings(self) -> bool:
+        """Whether it is a difference between the two, not a doubt about one."""
+        return not self.side
 
 
 def _governors(side: Side) -> str:
@@ -46,6 +52,13 @@ _SETTINGS: Final[tuple[tuple[str, str, Callable[[Side], Any]], ...]] = (
     ("image-size", "image size", lambda side: text.size(side.figures.speed.imgsz)),
     ("runtime", "runtime", lambda side: side.figures.target.runtime),
     ("governor", "CPU governor", _governors),
+    ("profile", "profile of settings", lambda side: side.run.meta.profile or "none"),
+    ("overrides", "settings laid over the profile", lambda side: _listed(side.run.meta.overrides)),
+    (
+        "config",
+        "file of settings (sha256)",
+        lambda side: (side.run.meta.config_sha256 or "none")[:8],
+    ),
     ("cpus", "CPUs allowed", lambda side: side.figures.target.cpus_allowed),
     ("kernel", "kernel", lambda side: side.figures.target.kernel),
     ("python", "Python", lambda side: side.figures.target.python),
@@ -62,32 +75,66 @@ _SETTINGS: Final[tuple[tuple[str, str, Callable[[Side], Any]], ...]] = (
 _DOUBTS: Final = frozenset(
     ("partial", "emulated", "not-timed", "hot", "slowed", "busy", "swapped", "too-many-threads",
      "few-timed", "scattered", "unsteady", "calibration-scored", "clock-drop", "held-back",
-     "throttled", "over-current", "restarted", "sampling-cost")
+     "throttled", "over-current", "restarted", "sampling-cost", "not-steady", "settings",
+     "settings-changed", "settings-differ", "settings-not-put-back")
 )  # fmt: skip
 
 
 def reasons(a: Side, b: Side) -> tuple[Reason, ...]:
     """Settings that differ, then doubts about either side."""
-    return (*_differences(a, b), *_of_side(a, "a"), *_of_side(b, "b"))
+    differences = (
+        Reason(code, f"Different {name}: A {ours}, B {theirs}.")
+        for code, name, ours, theirs in _apart(a, b)
+    )
+    return (*differences, *_of_side(a, "a"), *_of_side(b, "b"))
 
 
-def _differences(a: Side, b: Side) -> Iterator[Reason]:
+def _apart(a: Side, b: Side) -> Iterator[tuple[str, str, str, str]]:
+    """Code and name of what is not the same, and what it is in each."""
     for code, name, value in _SETTINGS:
         ours, theirs = value(a), value(b)
         if ours != theirs:
-            yield Reason(code, f"Different {name}: A {_said(ours)}, B {_said(theirs)}.")
+            yield code, name, _said(ours), _said(theirs)
+    yield from _in_force(a, b)
     if _images(a) != _images(b):
-        yield Reason("images", f"Different images: A finished {_images(a)}, B {_images(b)}.")
+        yield "images", "images finished", str(_images(a)), str(_images(b))
+
+
+def _in_force(a: Side, b: Side) -> Iterator[tuple[str, str, str, str]]:
+    """What the boards really were set to, whatever was asked; nothing where nobody looked."""
+    told = [side.figures.board_settings for side in (a, b)]
+    if told[0] is None or told[1] is None:
+        if told[0] is not told[1]:
+            ours, theirs = ("not read" if one is None else "read" for one in told)
+            yield "in-force", "settings in force", ours, theirs
+        return
+    mine, others = (settings.in_force(one) for one in told)
+    governor = _governors(a) != _governors(b)  # told already
+    for place in dict.fromkeys((*mine, *others)):
+        one, other = mine.get(place), others.get(place)
+        key = place[0]
+        if one != other and not (governor and key == "cpu.governor"):
+            code = "power-mode" if key == "jetson.power_mode" else "in-force"
+            yield code, text.clean(settings.name(SettingMeta(*place))), _said(one), _said(other)
 
 
 def _of_side(side: Side, letter: str) -> Iterator[Reason]:
-    for doubt in side.doubts:
+    name = letter.upper()
+    for other in side.others:
+        for code, what, here, there in _apart(side, other):
+            yield Reason(code, f"{name}'s own runs differ in {what}: {here} and {there}.", letter)
+    found = [doubt for one in (side, *side.others) for doubt in one.doubts]
+    for doubt in dict.fromkeys(dataclasses.replace(doubt, runs=()) for doubt in found):
         if doubt.level == "warning" and doubt.code in _DOUBTS:
-            yield Reason(doubt.code, f"{letter.upper()}: {text.clean(doubt.text)}", letter)
+            yield Reason(doubt.code, f"{name}: {text.clean(doubt.text)}", letter)
 
 
 def _images(side: Side) -> int:
     return len({record.image for record in side.run.of(wire.Detected)})
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words) or "none"
 
 
 def _said(value: Any) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from targets.agent import wire
 from targets.errors import InputError
@@ -14,6 +15,7 @@ from toolchain.repeats import counted, grouped
 from toolchain.report.figures import Doubt, RunFigures
 from toolchain.report.summarise import summarise
 from toolchain.report.text import clean, name_of
+from toolchain.report.timeline import starts
 from toolchain.runs import Recorded, Run, RunFolder
 
 
@@ -21,8 +23,9 @@ from toolchain.runs import Recorded, Run, RunFolder
 class Side:
     """One model on one target.
 
-    runs: asked the same of the same model, the first whole one first.  figures, doubts: of that
-    one.  dataset: None where it ran without pictures.
+    runs: asked the same of the same model, the first whole one first.  figures, doubts: as a report
+    of the folder has them.  dataset: None where it ran without pictures.  others: of other folders,
+    whose runs are among `runs`.
     """
 
     folder: Path
@@ -30,6 +33,7 @@ class Side:
     figures: RunFigures
     doubts: tuple[Doubt, ...]
     dataset: Dataset | None
+    others: tuple[Side, ...] = ()
 
     @property
     def run(self) -> Run:
@@ -113,14 +117,22 @@ def more(side: Side, others: Sequence[Side]) -> Side:
                 f"{side.folder}",
                 hint="Only runs of the same model file repeat each other.",
             )
-    return dataclasses.replace(side, runs=(*side.runs, *(r for s in others for r in s.runs)))
+    runs = (*side.runs, *(run for other in others for run in other.runs))
+    return dataclasses.replace(side, runs=runs, others=tuple(others))
 
 
-def boot_of(run: Run) -> tuple[str | None, int]:
-    """The boot that it ran in, and when it began there (the board's monotonic clock)."""
-    hello = run.last(wire.Hello)
-    began = run.records[0].monotonic_ns if run.records else 0
-    return (hello.boot_id if hello else None), began
+def boot_of(run: Run, kind: type[Any]) -> tuple[str | None, int]:
+    """The boot in which records of this kind were told, and when the first start that told some
+    began there (the board's monotonic clock).  None: several boots, or it is not known.
+    """
+    told = [part for part in starts(run.records) if any(isinstance(e.record, kind) for e in part)]
+    boots = {_boot(part) for part in told}
+    return (boots.pop() if len(boots) == 1 else None), (told[0][0].monotonic_ns if told else 0)
+
+
+def _boot(start: Sequence[wire.Envelope]) -> str | None:
+    hello = next((e.record for e in start if isinstance(e.record, wire.Hello)), None)
+    return start[0].boot if hello is None or hello.boot_id is None else hello.boot_id
 
 
 def _chosen(groups: list[list[Run]], key: str, folder: Path) -> list[Run]:

@@ -158,8 +158,19 @@ def _end_to_end(a: Side, b: Side) -> Verdict:
     if common and min(len(ours), len(theirs)) >= spans.ENOUGH_RUNS:
         span = spans.span(*_beside_typical(ours, theirs))
     else:
-        span = spans.of_images(ours[0].times, theirs[0].times)
+        drift = abs(_slowed_down(a.run, common) - _slowed_down(b.run, common))
+        span = spans.of_images(ours[0].times, theirs[0].times, drift)
     return _of_span("end to end", span, _mean_ms(ours), _mean_ms(theirs))
+
+
+def _slowed_down(run: Run, images: Sequence[str]) -> float:
+    """Logarithm of the median inference over images as a multiple of that of the model alone."""
+    chosen = set(images)
+    over = [r.inference_ns for r in run.of(wire.Detected) if r.image in chosen]
+    alone = _timed(run).times
+    if not over or not alone.size or min(np.min(over), alone.min()) <= 0:
+        return 0.0
+    return float(np.log(np.median(over) / np.median(alone)))
 
 
 def _beside_typical(
@@ -225,7 +236,7 @@ def _welch(a: spans.Floats, b: spans.Floats) -> float:
 
 def _timed(run: Run) -> spans.Timed:
     times = np.array([record.inference_ns for record in run.of(wire.Timed)], np.float64)
-    return spans.Timed(times, *boot_of(run))
+    return spans.Timed(times, *boot_of(run, wire.Timed))
 
 
 def _totals(run: Run) -> dict[str, int]:
@@ -241,7 +252,7 @@ def _over(run: Run, images: Sequence[str]) -> spans.Timed:
     """Its times of these images, in their order."""
     totals = _totals(run)
     times = [totals[image] for image in images]
-    return spans.Timed(np.array(times, np.float64), *boot_of(run))
+    return spans.Timed(np.array(times, np.float64), *boot_of(run, wire.Detected))
 
 
 def _peak(run: Run) -> int | None:

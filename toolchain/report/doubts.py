@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from targets.agent import wire
 from toolchain.report import settings
 from toolchain.report.figures import DatasetFigures, Doubt, RunFigures, Watched
+from toolchain.report.pace import steadiness
 from toolchain.report.text import between, clean, signed
 from toolchain.report.watched import clock_drops
 from toolchain.runs import Recorded, Run
@@ -36,6 +37,12 @@ def doubts_of_run(run: Run, figures: RunFigures, reference: RunFigures | None) -
         *_of_board(run, figures),
     ):
         yield dataclasses.replace(doubt, runs=(run.key,))
+
+
+def doubts_of_repeats(group: Sequence[Run]) -> Iterator[Doubt]:
+    """About runs whose times are put together: the board was not set to the same in all."""
+    for difference in settings.differences([run.settings for run in group]):
+        yield Doubt("settings-differ", f"Runs that were put together differ in {difference}.")
 
 
 def doubts_of_dataset(dataset: DatasetFigures) -> Iterator[Doubt]:
@@ -98,8 +105,8 @@ def _incomplete(run: Run, figures: RunFigures) -> Iterator[Doubt]:
             f"{len(run.of(wire.Timed))} of {figures.settings.timed_runs} timed inferences; "
             f"{figures.reason}",
         )
-    waited = run.last(wire.Steady)
-    if waited is not None and not waited.reached:
+    waited = next((told for told in steadiness(run) if not told.reached), None)
+    if waited is not None:
         yield Doubt(
             "not-steady",
             f"No steady state within {waited.waited_ns / 1e9:.0f} s of warm-up"

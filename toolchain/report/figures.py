@@ -144,8 +144,8 @@ class SpeedFigures:
     over the evaluation images.  stages_ms: mean of each stage there.  imgsz: height, width.
     cpus: that the threads kept to; empty: to none in particular.
     repeats: runs that the times are of.  burst, sustained: the first seconds and the later half of
-    a run that was long enough; the slopes there, in percent and °C a minute, and whether it had
-    come to rest (`report.pace`, of the first run).
+    the runs that were long enough; the slopes there, in percent and °C a minute, and whether it had
+    come to rest, both of the worst run (`report.pace`).
 
     The median: one inference that something else disturbed says nothing about the model.  End to
     end the mean: pictures differ, and what counts is how many are done in a time.
@@ -255,8 +255,9 @@ class SkippedImage:
 class RunFigures:
     """One model on one target.  found: its detections, for the example pictures.
 
-    watched: None where no sensor was read.  board_settings: None where nobody looked.
-    tuning: how its threads were chosen; None where they were given.
+    watched: series and power of the first run, and what held back any that repeats it
+    (`report.watched.together`); None where no sensor was read.  board_settings: of the first run,
+    None where nobody looked.  tuning: how its threads were chosen; None where they were given.
     """
 
     key: str

@@ -18,7 +18,7 @@ from toolchain.report.figures import (
     SpeedFigures,
     TargetFigures,
 )
-from toolchain.report.pace import pace
+from toolchain.report.pace import pace, pooled
 from toolchain.report.percentiles import interval
 from toolchain.runmeta import ModelMeta
 from toolchain.runs import Run
@@ -93,7 +93,7 @@ def speed_figures(runs: Sequence[Run]) -> SpeedFigures:
     inference = latency([timed.inference_ns for one in runs for timed in one.of(wire.Timed)])
     images = [r for one in runs for r in one.of(wire.Detected) if r.boxes_ns is not None]
     stages = _stages(images)
-    found = pace(run)
+    found = pooled([pace(one) for one in runs])
     loaded = run.last(wire.Loaded)
     fed = run.last(wire.TimedInput)
     return SpeedFigures(

@@ -8,6 +8,10 @@ small board takes minutes to warm through, so that this is the least, and the sl
 was enough.  Such a run has come to rest where, over that half, latency changes by less than
 STEADY_PERCENT a minute and temperature by less than STEADY_C a minute.
 
+A board that restarted in a run is cold again, and has another clock: each start is looked at by
+itself.  Burst is of the first.  Sustained times of all starts, and of runs that repeat each other,
+are put together; slopes and rest are those of the worst.
+
 Slopes are Theil and Sen's (the median of those between pairs), so that single slow inferences and
 readings do not tilt them.
 """
@@ -22,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targets.agent import wire
+from toolchain.report.timeline import starts
 from toolchain.runs import Run
 
 BURST_S: Final = 10.0
@@ -61,14 +66,56 @@ class Pace:
 
 
 def pace(run: Run) -> Pace:
-    """From the warm-up and timed inferences, by the board's clock."""
+    """From the warm-up and timed inferences, by the board's clock, start by start."""
+    parts = starts(run.records)
+    timed = [part for part in parts if any(isinstance(e.record, wire.Timed) for e in part)]
+    found = pooled([_of_start(part) for part in timed or parts])
+    every = (_of_start(part).burst_ns for part in parts)
+    return dataclasses.replace(found, burst_ns=next((burst for burst in every if burst), ()))
+
+
+def pooled(paces: Sequence[Pace]) -> Pace:
+    """Of several: all times and the work of all, and how it came to rest of the worst of them."""
+    if not paces:
+        return Pace((), (), 0.0)
+    worst = min(paces, key=_rest)
+    return dataclasses.replace(
+        worst,
+        burst_ns=tuple(ns for one in paces for ns in one.burst_ns),
+        sustained_ns=tuple(ns for one in paces for ns in one.sustained_ns),
+        worked_s=sum(one.worked_s for one in paces),
+    )
+
+
+def steadiness(run: Run) -> list[wire.Steady]:
+    """How the wait for a steady state ended, for each start in which times were taken."""
+    return [
+        steady
+        for part in starts(run.records)
+        if any(isinstance(envelope.record, wire.Timed) for envelope in part)
+        if (steady := _waited(part)) is not None
+    ]
+
+
+def _rest(pace: Pace) -> tuple[int, float, float]:
+    """The less, the further from rest."""
+    rank = {False: 0, None: 1, True: 2}[pace.steady]
+    return rank, -abs(pace.latency_slope or 0.0), -abs(pace.temperature_slope or 0.0)
+
+
+def _waited(records: Sequence[wire.Envelope]) -> wire.Steady | None:
+    told = [e.record for e in records if isinstance(e.record, wire.Steady)]
+    return told[-1] if told else None
+
+
+def _of_start(records: Sequence[wire.Envelope]) -> Pace:
     done = [
         (
             envelope.monotonic_ns,
             envelope.record.inference_ns,
             isinstance(envelope.record, wire.Timed),
         )
-        for envelope in run.records
+        for envelope in records
         if isinstance(envelope.record, wire.Warmed | wire.Timed)
     ]
     if len(done) < 2:
@@ -77,7 +124,7 @@ def pace(run: Run) -> Pace:
     burst = tuple(ns for at, ns, _ in done[1:] if at - began <= BURST_S * _NS_PER_S)
     timed = [(at, ns) for at, ns, is_timed in done if is_timed]
     worked_s = (done[-1][0] - began) / _NS_PER_S
-    waited = run.last(wire.Steady)
+    waited = _waited(records)
     reached = waited.reached if waited else None
     late = timed[len(timed) // 2 :]
     sustained = tuple(ns for _, ns in (timed if reached else late))
@@ -92,7 +139,7 @@ def pace(run: Run) -> Pace:
         sustained,
         worked_s,
         None if slope is None else 100 * slope,
-        _temperature_slope(run, late[0][0]),
+        _temperature_slope(records, late[0][0]),
         reached,
     )
 
@@ -110,9 +157,9 @@ def theil_sen(x: Floats, y: Floats) -> float | None:
     return float(np.median(up[apart] / across[apart])) if apart.any() else None
 
 
-def _temperature_slope(run: Run, since_ns: int) -> float | None:
+def _temperature_slope(records: Sequence[wire.Envelope], since_ns: int) -> float | None:
     readings: dict[str, list[tuple[float, float]]] = {}
-    for envelope in run.records:
+    for envelope in records:
         if isinstance(envelope.record, wire.Sample) and envelope.monotonic_ns >= since_ns:
             for sensor, celsius in envelope.record.temps_c.items():
                 if celsius is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from toolchain.report import text
 from toolchain.report.figures import Doubt, RunFigures
 from toolchain.runmeta import BoardSettings, SettingMeta
 
@@ -23,7 +24,7 @@ def doubts(told: BoardSettings | None) -> Iterator[Doubt]:
     if told.permit:
         yield Doubt("not-permitted", told.permit, "note")
     for row in told.settings:
-        if row.before is None or row.after is None or row.before == row.after:
+        if row.before is None or row.after is None or row.before == row.after or _moves(row):
             continue
         changed = f"{name(row)} was {row.before} before and is {row.after} after"
         if told.profile is None:
@@ -35,6 +36,31 @@ def doubts(told: BoardSettings | None) -> Iterator[Doubt]:
 def _listed(rows: Sequence[SettingMeta]) -> str:
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     return ", ".join(map(name, rows[:3])) + more
+
+
+def in_force(told: BoardSettings | None) -> dict[tuple[str, str], str]:
+    """What was in force while it ran, by key and place; not the duty cycle of a fan that was left
+    to itself, which follows the heat.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for row in () if told is None else told.settings:
+        if row.during is not None and not _moves(row):
+            place = row.key.removesuffix(f".{row.where}"), row.where  # cpu.governor.policy4
+            found[place] = f"{found[place]}, {row.during}" if place in found else row.during
+    return found
+
+
+def differences(every: Sequence[BoardSettings | None]) -> Iterator[str]:
+    """Settings in force that were not the same wherever somebody looked.
+
+    As "cpu.governor of policy0: performance and schedutil".
+    """
+    seen = [in_force(told) for told in every if told is not None]
+    for place in dict.fromkeys(place for one in seen for place in one):
+        values = list(dict.fromkeys(one.get(place, "unknown") for one in seen))
+        if len(values) > 1:
+            key, where = place
+            yield f"{name(SettingMeta(key, where))}: {text.listed(values)}"
 
 
 def name(row: SettingMeta) -> str:
@@ -68,6 +94,11 @@ def tables(runs: Sequence[RunFigures]) -> list[tuple[str, BoardSettings, list[Se
         if rows:
             kept.append((key, told, rows))
     return kept
+
+
+def _moves(row: SettingMeta) -> bool:
+    """Whether it is a fan's duty cycle that nobody set: its own control moves it all the time."""
+    return row.key == "fan.pwm" and row.wanted is None
 
 
 def _put(row: SettingMeta) -> str:

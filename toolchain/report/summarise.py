@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from targets.agent import wire
 from targets.progress import SILENT, Progress
 from toolchain.evaluate.truth import Dataset
 from toolchain.repeats import counted, grouped
-from toolchain.report.doubts import doubts_of_dataset, doubts_of_missing, doubts_of_run, merged
+from toolchain.report.doubts import (
+    doubts_of_dataset,
+    doubts_of_missing,
+    doubts_of_repeats,
+    doubts_of_run,
+    merged,
+)
 from toolchain.report.figures import (
     DatasetFigures,
     Doubt,
@@ -17,6 +23,7 @@ from toolchain.report.figures import (
     Report,
     RunFigures,
     SkippedImage,
+    Watched,
 )
 from toolchain.report.measured import (
     memory_figures,
@@ -25,7 +32,7 @@ from toolchain.report.measured import (
     target_figures,
 )
 from toolchain.report.scored import Scored, float_run, score
-from toolchain.report.watched import watched
+from toolchain.report.watched import together, watched
 from toolchain.runs import Recorded, Run
 
 
@@ -37,8 +44,9 @@ def summarise(recorded: Recorded, *, progress: Progress = SILENT) -> Report:
     groups = {group[0].key: group for group in grouped(recorded.runs)}
     runs = _float_first([group[0] for group in groups.values()])
     scored = score(runs, recorded.dataset, progress=progress)
+    seen = {run.key: watched(run) for group in groups.values() for run in counted(group)}
     figures = {
-        run.key: _run_figures(groups[run.key], runs, scored[run.key], recorded.dataset)
+        run.key: _run_figures(groups[run.key], runs, scored[run.key], recorded.dataset, seen)
         for run in runs
     }
     dataset = _dataset_figures(recorded.dataset, scored) if recorded.dataset else None
@@ -46,7 +54,7 @@ def summarise(recorded: Recorded, *, progress: Progress = SILENT) -> Report:
     for run in runs:
         reference = float_run(run, runs)
         against = figures[reference.key] if reference and reference is not run else None
-        doubts += _doubts(groups[run.key], figures[run.key], against)
+        doubts += _doubts(groups[run.key], figures[run.key], against, seen)
         if problem := scored[run.key].problem:
             doubts.append(Doubt("no-accuracy", problem, runs=(run.key,)))
     if dataset is not None:
@@ -70,20 +78,39 @@ def _float_first(runs: Sequence[Run]) -> list[Run]:
 
 
 def _doubts(
-    group: Sequence[Run], figures: RunFigures, against: RunFigures | None
+    group: Sequence[Run],
+    figures: RunFigures,
+    against: RunFigures | None,
+    seen: Mapping[str, Watched | None],
 ) -> Iterator[Doubt]:
     """Those about the run that is scored, then of each kind that only a repeat of it has one."""
     told: set[str] = set()
     for run in counted(group):
-        of_run = list(doubts_of_run(run, figures, against))
+        of_run = list(
+            doubts_of_run(run, dataclasses.replace(figures, watched=seen[run.key]), against)
+        )
         for doubt in of_run:
-            if run is group[0] or doubt.code not in told:
+            if run is group[0]:
                 yield dataclasses.replace(doubt, runs=(group[0].key,))
-        told |= {doubt.code for doubt in of_run}
+            elif _kind(doubt) not in told:
+                words = f"Its repeat {run.key}: {doubt.text}"
+                yield dataclasses.replace(doubt, text=words, runs=(group[0].key,))
+        told |= {_kind(doubt) for doubt in of_run}
+    for doubt in doubts_of_repeats(counted(group)):
+        yield dataclasses.replace(doubt, runs=(group[0].key,))
+
+
+def _kind(doubt: Doubt) -> str:
+    """Doubts of one kind are told once; of settings each is another one."""
+    return doubt.text if doubt.code.startswith("settings") else doubt.code
 
 
 def _run_figures(
-    group: Sequence[Run], runs: Sequence[Run], scored: Scored, dataset: Dataset | None
+    group: Sequence[Run],
+    runs: Sequence[Run],
+    scored: Scored,
+    dataset: Dataset | None,
+    seen: Mapping[str, Watched | None],
 ) -> RunFigures:
     """Of a run and those that repeat it: what is found is the same in all of them."""
     run, reference = group[0], float_run(group[0], runs)
@@ -103,7 +130,7 @@ def _run_figures(
         images_asked=run.meta.images,
         skipped=_skipped(run, dataset),
         found=scored.found,
-        watched=watched(run),
+        watched=together([seen[run.key] for run in counted(group)]),
         board_settings=run.settings,
         tuning=run.tuning,
     )

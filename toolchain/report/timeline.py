@@ -36,6 +36,25 @@ def timeline(records: Sequence[wire.Envelope]) -> Iterator[Moment]:
         yield Moment(at_s, envelope.record)
 
 
+def starts(records: Sequence[wire.Envelope]) -> list[tuple[wire.Envelope, ...]]:
+    """The records of each start of the agent: only within one do their clocks go together.
+
+    A start begins with a Hello; where that was lost, with another boot or a clock that goes back.
+    """
+    found: list[list[wire.Envelope]] = []
+    for envelope in records:
+        last = found[-1][-1] if found else None
+        if (
+            last is None
+            or isinstance(envelope.record, wire.Hello)
+            or envelope.boot != last.boot
+            or envelope.monotonic_ns < last.monotonic_ns
+        ):
+            found.append([])
+        found[-1].append(envelope)
+    return [tuple(start) for start in found]
+
+
 def timed_spans(moments: Sequence[Moment]) -> list[tuple[float, float]]:
     """(start, end) of each timed inference, in seconds."""
     return [

@@ -6,6 +6,7 @@ The records hold plain numbers and tools' own words; the tools' parsers are thos
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -58,6 +59,27 @@ def watched(run: Run) -> Watched | None:
         period_s=costs[-1].period_ns / 1e9 if costs and costs[-1].period_ns > 0 else None,
         slows_c=kind.slows_c,
         notes=tuple((note.about, note.reason) for note in run.of(wire.Noted)),
+    )
+
+
+def together(every: Sequence[Watched | None]) -> Watched | None:
+    """Of runs that repeat each other: the first one's series and power, and whatever held any of
+    them back.
+    """
+    known = [one for one in every if one is not None]
+    if not known:
+        return None
+    held: dict[str, int] = {}
+    for one in known:
+        for name, count in one.held_back.items():
+            held[name] = held.get(name, 0) + count
+    return dataclasses.replace(
+        known[0],
+        readings=sum(one.readings for one in known),
+        throttling=_flags(one.throttling for one in known),
+        knows_throttling=any(one.knows_throttling for one in known),
+        held_back=held,
+        over_current=sum(one.over_current for one in known),
     )
 
 

@@ -111,9 +111,7 @@ class _Sweep:
 
     def mode(self, board: Board, mode: str | None, every: Sequence[Combination]) -> None:
         """All combinations of one power mode."""
-        wanted = self.measuring.asked
-        if mode is not None:
-            wanted = dataclasses.replace(wanted, overrides=(*wanted.overrides, (MODE, mode)))
+        wanted = self._wanted(mode)
         todo = [one for one in every if not self._is_done(board, one)]
         self.measured += [one for one in every if one not in todo]
         if not todo:
@@ -165,12 +163,20 @@ class _Sweep:
         found = [folder.unfinished(key) for folder in folders for key in folder.run_keys]
         return [left for left in found if left is not None]
 
+    def _wanted(self, mode: str | None) -> Wanted:
+        asked = self.measuring.asked
+        if mode is None:
+            return asked
+        return dataclasses.replace(asked, overrides=(*asked.overrides, (MODE, mode)))
+
     def _is_done(self, board: Board, one: Combination) -> bool:
         path = folder_of(self.out, one)
         if self.measuring.again or not (path / "run.json").exists():
             return False
         folder = self._folder(path, self.few.dataset)
-        settings = dataclasses.replace(self.measuring, threads=one.threads)
+        settings = dataclasses.replace(
+            self.measuring, threads=one.threads, asked=self._wanted(one.mode)
+        )
         return not steps.remaining(self.subjects, board, self.few.dataset, settings, folder)
 
     def _folder(self, path: Path, dataset: Dataset | None) -> RunFolder:
