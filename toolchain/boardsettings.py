@@ -274,15 +274,20 @@ def _end(connection: Connection, asked: Asked, found: Around) -> None:
     if found.told is None:
         return
     doubts: list[str] = []
+    after: dict[tuple[str, str], str | None] = {}
+    now: BoardSettings | None = None
     try:
         doubts = found.put_back()
-        _, _, now = _seen(connection, dataclasses.replace(asked, profile=None))
+        board, _, now = _seen(connection, dataclasses.replace(asked, profile=None))
+        if found.lease is not None and _is_anothers(board, found.told):
+            after = {(row.key, row.where): row.before for row in found.told.settings}
+            now = None  # the guard has read back what it put back, and somebody came after it
     except HalfbyteError as error:
         _log.warning("%s: %s", connection.name, error.message)
         if found.lease is not None:
             doubts.append(f"whether the settings were put back is not known: {error.message}")
-        now = None
-    after = {} if now is None else {(row.key, row.where): row.before for row in now.settings}
+    if now is not None:
+        after = {(row.key, row.where): row.before for row in now.settings}
     found.told = dataclasses.replace(
         found.told,
         settings=tuple(
@@ -291,6 +296,11 @@ def _end(connection: Connection, asked: Asked, found: Around) -> None:
         ),
         doubts=(*found.told.doubts, *doubts),
     )
+
+
+def _is_anothers(board: Board, told: BoardSettings) -> bool:
+    """Whether somebody else's settings are in force already."""
+    return board.held is not None and board.held.guard and board.held.id != told.hold
 
 
 def _seen(connection: Connection, asked: Asked) -> tuple[Board, Settings, BoardSettings]:

@@ -162,10 +162,12 @@ def _refusal(board: Board, answer: program.Answer) -> BoardError:
 def _without_others(board: Board, deadline: Deadline, ours: Ours) -> tuple[Board, list[str]]:
     """The board once what somebody left over is put back; a doubt if it is not.
 
-    What a guard stands for is left to the board, which knows whether somebody is at work.
+    Raises BoardBusy where somebody's guard stands: what was seen of the board is his settings.
     """
-    if board.held is None or (board.held.guard and board.held.id not in ours.holds):
+    if board.held is None:
         return board, []
+    if board.held.guard and board.held.id not in ours.holds:
+        raise refusals.held(board.connection.name, board.held.label, board.held.holder)
     label = board.held.label
     log.warning("%s: settings for %s were in force", board.connection.name, label)
     try:

@@ -36,6 +36,7 @@ class Held:
     restarted: bool
     before: tuple[tuple[str, str, str], ...]  # kind, path, value
     lease: str | None = None
+    holder: Mapping[str, Any] | None = None  # user, host, since
 
     @property
     def is_left_over(self) -> bool:
@@ -148,6 +149,7 @@ def _held(answer: Mapping[str, Any]) -> Held | None:
                 guard=status["guard"] is not None,
                 restarted=backup["boot_id"] != status["boot_id"],
                 lease=backup.get("lease"),
+                holder=backup.get("holder"),
                 before=tuple((kind, path, value) for kind, path, value in backup["before"]),
             )
     return None

@@ -18,7 +18,7 @@ from targets.firmware import backup, leftover
 from targets.firmware.apply import Ours
 from targets.firmware.lease import Lease, standing_of
 from targets.firmware.resolve import Library, Settings, resolve, shipped
-from targets.firmware.restore import restore
+from targets.firmware.restore import Restored, restore
 from targets.privilege import Privilege
 from targets.ssh import Connection, connect
 from targets.target import Target
@@ -109,7 +109,31 @@ def test_a_host_waits_for_settings_as_for_a_run(
         assert held.told.hold not in (None, first.applied.id)
     assert "Waiting for its end" in caplog.text
     assert held.told.doubts == ()
+    assert {(row.before, row.after) for row in held.told.settings if row.key == "cpu.governor"} == {
+        ("ondemand", "ondemand")
+    }
     assert board.read(GOVERNOR) == "ondemand\n"
+
+
+def test_who_comes_next_is_not_taken_for_settings_not_put_back(
+    board: Played, link: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another host takes the board between our end and our look at it."""
+    later: list[Lease] = []
+    end = Lease.end
+
+    def ended(self: Lease, **more: Any) -> Restored:
+        done = end(self, **more)
+        if not later:
+            later.append(Lease.take(seen(link), settings(), deadline=soon()))
+        return done
+
+    with around(link, ASKED) as held:
+        monkeypatch.setattr(Lease, "end", ended)
+    assert held.told is not None
+    assert board.read(GOVERNOR).strip() == PERFORMANCE
+    assert all(row.before == row.after for row in held.told.settings)
+    later[0].end()
 
 
 @pytest.mark.parametrize("who", ["silence", "asked", "leftover", "replaced"])
