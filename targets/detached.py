@@ -124,7 +124,7 @@ class Detached:
             "arguments": list(arguments),
             "path": list(self.board.path),
             "plan_bytes": len(plan),
-            "holder": _holder(),
+            "holder": holder(),
             "resume": resume,
             "linger_s": linger_s,
             "limit_s": LIMIT_S,
@@ -214,7 +214,7 @@ def _mark() -> str:
     return f"halfbyte-{secrets.token_hex(8)}:"
 
 
-def _holder() -> dict[str, Any]:
+def holder() -> dict[str, Any]:
     """Who runs this, for others who find the board busy."""
     try:
         user = getpass.getuser()

@@ -1,6 +1,7 @@
 """What is wrong with a target: a list of checks, each with what to do.  Nothing is changed there.
 
-(Except that our folder is made, which shows that it can be.)
+(Except that our folder is made, which shows that it can be, and that settings of ours which nobody
+there will put back any more are put back.)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from targets.errors import (
     NoPython,
     NoRuntime,
 )
+from targets.firmware import leftover
 from targets.hostkeys import HostKeyPrompt
 from targets.places import cache_dir
 from targets.provision.environment import BoardPython, look
@@ -104,12 +106,25 @@ def _checks(connection: Connection) -> Iterator[Check]:
     yield _clock(said)
     yield _sftp(connection)
     yield sudo_check(said)
+    yield from _left_over(connection)
 
 
 def _said(connection: Connection) -> dict[str, str]:
     done = connection.run(LOOK, deadline=Deadline.after(STEP_S))
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     return dict(line.split(" ", 1) for line in lines if " " in line)
+
+
+def _left_over(connection: Connection) -> Iterator[Check]:
+    try:
+        told = leftover.put_back(connection, deadline=Deadline.after(STEP_S))
+    except HalfbyteError as error:
+        if isinstance(error, LinkLost):
+            raise
+        yield _bad("settings", error)
+        return
+    if told is not None:
+        yield Check("settings", None, told, hint="docs/firmware.md says how settings go back.")
 
 
 def _noise(connection: Connection) -> Check:

@@ -11,6 +11,7 @@ from targets.deadline import Deadline
 from targets.errors import HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
+from toolchain.boardsettings import taken_up
 from toolchain.keeping import COUNTED, RUN_S, keep
 from toolchain.measuring import Trust, ready
 from toolchain.runs import RunFolder, Unfinished
@@ -85,19 +86,24 @@ def _one(
     name = board.target.name
     if stop:
         session.end(board.connection, board.python, left.run_id)
-    records = session.attach(
-        board.connection,
-        board.python,
-        None,
-        run_id=left.run_id,
-        kept=left.records,
-        deadline=Deadline.after(RUN_S),
-        leave_on=True,
-    )
-    if records is None:
-        return Attached(key, name, 0, LOST)
-    folder.take_up(key)
-    there = sum(isinstance(envelope.record, COUNTED) for envelope in left.records)
-    fault = keep(key, records, folder, f"{key}", left.meta, progress=progress, done=there)
+    with taken_up(board.connection, left.settings) as held:
+        records = session.attach(
+            board.connection,
+            board.python,
+            None,
+            run_id=left.run_id,
+            kept=left.records,
+            deadline=Deadline.after(RUN_S),
+            renew=held.lease,
+            leave_on=True,
+        )
+        if records is None:
+            return Attached(key, name, 0, LOST)
+        folder.take_up(key)
+        there = sum(isinstance(envelope.record, COUNTED) for envelope in left.records)
+        fault = keep(key, records, folder, f"{key}", left.meta, progress=progress, done=there)
+    told = held.of(left.settings, folder.records_of(key))
+    if told is not None:
+        folder.settled(key, told)
     count = len(folder.records_of(key)) - len(left.records)
     return Attached(key, name, count, None if fault is None else fault.message)

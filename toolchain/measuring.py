@@ -22,6 +22,7 @@ from toolchain.evaluate.truth import Dataset
 from toolchain.keeping import begun, keep, until
 from toolchain.runmeta import RunMeta, Settings, TargetMeta, TuningMeta
 from toolchain.runs import RunFolder
+from toolchain.settling import Part, part_of, put_back_left_over, send_all, settle, unfinished
 from toolchain.subject import Subject
 from toolchain.tuning.tune import in_folder, tune
 
@@ -126,6 +127,7 @@ def ready(
 
         with progress.task(f"preparing {target.name}"):
             board = persisting(connection, prepared, deadline=deadline)
+            put_back_left_over(connection)
         yield board
 
 
@@ -169,11 +171,22 @@ def measure(
     if not todo:
         return []
     faults: list[HalfbyteError] = []
-    keys: list[str] = []
+    keys: dict[str, Part] = {}
     outer = held
     try:
         with contextlib.ExitStack() as opened:
-            held = outer or opened.enter_context(around(board.connection, settings.asked))
+            going_on = unfinished(todo, folder)
+            if settings.asked.profile is not None and outer is None:
+                send_all(todo, board, bundles, progress)
+            held = outer or opened.enter_context(
+                around(
+                    board.connection,
+                    settings.asked,
+                    unfinished=list(going_on.values()),
+                    busy_s=settings.busy_s,
+                    progress=progress,
+                )
+            )
             if settings.tune:
                 chosen |= _tuned(todo, chosen, board, bundles, settings, held, progress)
                 todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
@@ -188,8 +201,8 @@ def measure(
                     renew=held.lease,
                     progress=progress,
                 )
-                keys.append(key)
-                _settle(folder, [key], held)
+                keys[key] = part_of(folder, key, going_on.get(key))
+                settle(folder, {key: keys[key]}, held)
                 if meta.model.sha256 in chosen:
                     folder.tuned(key, chosen[meta.model.sha256])
                 records = until(stopping, records)
@@ -200,7 +213,7 @@ def measure(
                 if not board.connection.is_open:
                     break  # long enough was waited for it
     finally:
-        _settle(folder, keys, held)
+        settle(folder, keys, held)
     return faults
 
 
@@ -252,12 +265,6 @@ def _tuned(
         renew=held.lease,
         progress=progress,
     )
-
-
-def _settle(folder: RunFolder, keys: Sequence[str], held: Around | None) -> None:
-    if held is not None and held.told is not None:
-        for key in keys:
-            folder.settled(key, held.told)
 
 
 def repeated(

@@ -62,8 +62,12 @@ class Recorded:
 
 @dataclasses.dataclass(frozen=True)
 class Unfinished:
-    """A run that may still be going on where it was started.  run_id: its name there."""
+    """A run that may still be going on where it was started.  run_id: its name there.
+
+    settings: what is known of the board's around it so far.
+    """
 
     run_id: str
     meta: RunMeta
     records: tuple[wire.Envelope, ...]
+    settings: BoardSettings | None = None

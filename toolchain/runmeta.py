@@ -122,7 +122,7 @@ class SettingMeta:
 class BoardSettings:
     """What a board was set to around a run.  board: of firmware_configs.  profile: None: none was
     asked for.  doubts: sentences on what was asked for and was not so.  permit: how to permit what
-    was not permitted.
+    was not permitted.  hold: the name on the board by which it knows how these settings ended.
     """
 
     board: str
@@ -130,6 +130,7 @@ class BoardSettings:
     settings: tuple[SettingMeta, ...] = ()
     doubts: tuple[str, ...] = ()
     permit: str | None = None
+    hold: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

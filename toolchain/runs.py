@@ -145,6 +145,11 @@ class RunFolder:
         with self._lock:
             return tuple(self._manifest["runs"])
 
+    def attempts(self, run_key: str) -> int:
+        """How many attempts at a run there are."""
+        with self._lock:
+            return len(self._manifest["runs"].get(run_key, ()))
+
     def records_of(self, run_key: str) -> tuple[wire.Envelope, ...]:
         """What the last attempt told.  Raises RunFolderError."""
         return read_records(self._records(run_key, len(self._manifest["runs"][run_key])))[0]
@@ -163,7 +168,7 @@ class RunFolder:
         )
         if run.whole or run.missing or not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
             return None
-        return Unfinished(run_id, run.meta, run.records)
+        return Unfinished(run_id, run.meta, run.records, run.settings)
 
     def take_up(self, run_key: str) -> None:
         """Go on with the last attempt; a line that was cut off goes."""

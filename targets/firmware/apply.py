@@ -10,18 +10,31 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from targets.deadline import Deadline
-from targets.errors import BoardError
+from targets.detached import holder
+from targets.errors import BoardError, NotRestored
 from targets.firmware import backup, diff, program
 from targets.firmware.look import Board, look, seen_of, wanted
 from targets.firmware.resolve import Settings
-from targets.firmware.restore import restore
+from targets.firmware.restore import by_hand, outcome_of, restore
 from targets.firmware.settings.kind import Knob, Row
 from targets.privilege import NotPermitted
+from targets.provision import refusals
 
 log = logging.getLogger(__name__)
 APPLY_S: Final = 300.0
 HOLD_S: Final = 24 * 3600.0
 NOT_PERMITTED: Final = "not permitted"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Holds and runs on a board that this command began, or goes on with: their names."""
+
+    holds: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+
+
+NOBODYS: Final = Ours()
 
 
 @dataclass(frozen=True)
@@ -51,20 +64,31 @@ class Applied:
         return not self.doubts
 
 
-def apply(board: Board, settings: Settings, *, deadline: Deadline, lease_s: float) -> Applied:
+def apply(
+    board: Board,
+    settings: Settings,
+    *,
+    deadline: Deadline,
+    lease_s: float,
+    ours: Ours = NOBODYS,
+) -> Applied:
     """Put the runtime settings in force; a guard puts them back when `lease_s` pass in silence.
+
+    ours: holds that may be replaced, and runs that may be on.
 
     What needs a restart is left alone (`targets.firmware.boot`).  What could not be set is a doubt,
     and everything else goes on.
-    Raises BoardError, CommandFailed, LinkLost, DeadlineExceeded.
+    Raises BoardBusy (somebody else's settings are in force, or somebody's run is on), NotRestored
+    (what was held before cannot be put back), BoardError, CommandFailed, LinkLost,
+    DeadlineExceeded.
     """
-    board, other = _without_others(board, deadline)
+    board, other = _without_others(board, deadline, ours)
     before = diff.compare(settings, board.seen)
     todo = _todo([d.row for d in before if not d.needs_reboot])
     hold = secrets.token_hex(8)
-    lease = f"{board.folder}/lease"
+    lease = f"{board.folder}/lease-{hold}"
     if todo:
-        make_lease(board, deadline)
+        make_lease(board, lease, deadline)
     request = {
         "do": "apply",
         "id": hold,
@@ -78,6 +102,10 @@ def apply(board: Board, settings: Settings, *, deadline: Deadline, lease_s: floa
         "snapshot": diff.snapshot(settings),
         "lease": lease,
         "lease_s": lease_s,
+        "holder": holder(),
+        "ours": list(ours.holds),
+        "runs": list(ours.runs),
+        "run_lock": board.run_lock,
         "look": wanted(),
     }
     answer = program.ask(
@@ -87,20 +115,23 @@ def apply(board: Board, settings: Settings, *, deadline: Deadline, lease_s: floa
         privilege=board.privilege,
         deadline=deadline.sooner(APPLY_S),
     )
-    if answer.problem:
-        raise BoardError(
-            f"The settings of {board.connection.name} were not changed: {answer.problem}.",
-            hint=answer.refused.hint if answer.refused else "",
-        )
+    name = board.connection.name
+    if answer.problem or "problems" not in answer.value:
+        board.connection.run(["rm", "-f", "--", lease], deadline=deadline)
+        raise _refusal(board, answer)
+    if not answer.value["held"]:
+        board.connection.run(["rm", "-f", "--", lease], deadline=deadline)
     after = _explained(diff.compare(settings, seen_of(answer.value["look"])), todo, answer.value)
-    kept = backup.keep(board.connection.name, answer.value["backup"])
+    kept = backup.keep(name, answer.value["backup"]) if answer.value["held"] else None
+    if isinstance(answer.value["replaced"], dict):
+        backup.forget(name, answer.value["replaced"]["id"])
     return Applied(
         id=hold,
         board=settings.board,
         profile=settings.profile,
         before=before,
         after=after,
-        held=answer.value.get("held") is True,
+        held=answer.value["held"],
         lease=lease,
         lease_s=lease_s,
         doubts=(
@@ -109,18 +140,41 @@ def apply(board: Board, settings: Settings, *, deadline: Deadline, lease_s: floa
             *diff.doubts([d.row for d in after if not d.needs_reboot]),
         ),
         not_permitted=answer.refused,
-        kept_at=str(kept) if answer.value.get("held") else None,
+        kept_at=None if kept is None else str(kept),
     )
 
 
-def _without_others(board: Board, deadline: Deadline) -> tuple[Board, list[str]]:
-    """The board once what somebody else left in force is put back; a doubt if it is not."""
+def _refusal(board: Board, answer: program.Answer) -> BoardError:
+    """Why nothing was changed."""
+    name = board.connection.name
+    if "busy" in answer.value:
+        busy = answer.value["busy"]
+        return refusals.held(name, busy["label"], busy["holder"])
+    if "left" in answer.value:
+        try:
+            outcome_of(name, answer.value["left"], by_hand(board))
+        except NotRestored as error:
+            return NotRestored(f"{error.message} So nothing new was set.", hint=error.hint)
+    hint = answer.refused.hint if answer.refused else f"`halfbyte firmware diff {name}` shows it."
+    return BoardError(f"The settings of {name} were not changed: {answer.problem}.", hint=hint)
+
+
+def _without_others(board: Board, deadline: Deadline, ours: Ours) -> tuple[Board, list[str]]:
+    """The board once what somebody left over is put back; a doubt if it is not.
+
+    Raises BoardBusy where somebody's guard stands: what was seen of the board is his settings.
+    """
     if board.held is None:
         return board, []
+    if board.held.guard and board.held.id not in ours.holds:
+        raise refusals.held(board.connection.name, board.held.label, board.held.holder)
     label = board.held.label
     log.warning("%s: settings for %s were in force", board.connection.name, label)
     try:
-        restore(board, deadline=deadline)
+        why = "replaced" if board.held.guard else "leftover"
+        restore(board, deadline=deadline, why=why, any_hold=False)
+    except NotRestored:
+        raise
     except BoardError as error:
         return board, [f"settings for {label} stay in force: {error.message}"]
     return look(board.connection, board.privilege, deadline=deadline), []
@@ -134,10 +188,16 @@ def _todo(rows: list[Row]) -> list[Row]:
     return sorted(todo, key=lambda row: row.knob != Knob("clocks") or row.value != "off")
 
 
-def make_lease(board: Board, deadline: Deadline) -> None:
-    """The file whose touching renews the lease; the logged-in user's, in a folder of ours."""
-    script = 'umask 077; mkdir -p "$1" && : > "$1/lease"'
-    board.connection.run(script, board.folder, deadline=deadline.sooner(30), check=True)
+def make_lease(board: Board, lease: str, deadline: Deadline) -> None:
+    """The file whose touching renews the lease; the logged-in user's, in a folder of ours.
+
+    Those of a week ago are nobody's any more: a host that was killed left them.
+    """
+    script = (
+        'umask 077; mkdir -p "$1" && : > "$2" && '
+        'find "$1" -maxdepth 1 -name "lease*" -mtime +7 -exec rm -f {} + 2>/dev/null; [ -e "$2" ]'
+    )
+    board.connection.run(script, board.folder, lease, deadline=deadline.sooner(30), check=True)
 
 
 def _explained(

@@ -53,7 +53,7 @@ class Plan:
     @property
     def diff(self) -> str:
         """A unified diff."""
-        return "".join(
+        found = "".join(
             f"{line.rstrip()}\n"
             for line in difflib.unified_diff(
                 self.before.splitlines(keepends=True),
@@ -62,6 +62,7 @@ class Plan:
                 f"{self.path} with the profile",
             )
         )
+        return found.encode("utf-8", "replace").decode("utf-8")
 
 
 def plan(board: Board, settings: Settings) -> Plan | None:
@@ -175,7 +176,12 @@ def _asked(board: Board, request: dict[str, Any], deadline: Deadline) -> dict[st
     """The answer of the program as root.  Raises BoardError where it refuses."""
     answer = program.ask(
         board.connection,
-        {**request, "folder": request.get("folder", board.folder)},
+        {
+            "folder": board.folder,
+            "users_folder": board.folder,
+            "run_lock": board.run_lock,
+            **request,
+        },
         python=board.python,
         privilege=board.privilege,
         deadline=deadline.sooner(_ASK_S),
@@ -194,4 +200,4 @@ def _asked(board: Board, request: dict[str, Any], deadline: Deadline) -> dict[st
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

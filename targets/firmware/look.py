@@ -17,13 +17,16 @@ from targets.ssh import Connection
 from targets.transfer import open_store
 
 LOOK_S: Final = 120.0
+ROOTS_FOLDER: Final = "/var/lib/halfbyte"
+"""Where root keeps what settings were (targets/provision/on_board/place.py)."""
 
 
 @dataclass(frozen=True)
 class Held:
     """Settings that are in force for now.  guard: somebody is there to put them back.
 
-    restarted: the board was restarted meanwhile, so most of them are gone.
+    restarted: the board was restarted meanwhile, so most of them are gone.  lease: the file whose
+    touching renews it.
     """
 
     id: str
@@ -32,14 +35,22 @@ class Held:
     guard: bool
     restarted: bool
     before: tuple[tuple[str, str, str], ...]  # kind, path, value
+    lease: str | None = None
+    holder: Mapping[str, Any] | None = None  # user, host, since
+
+    @property
+    def is_left_over(self) -> bool:
+        """Nobody will put them back: the power was cut, or the guard was killed."""
+        return not self.guard
 
 
 @dataclass(frozen=True)
 class Board:
     """What was seen, and how to go on from there.
 
-    folder: of ours on the board, for settings.  boot_changed: config.txt has lines of ours, and
-    what it was is kept there.  not_permitted: why root's view is missing.
+    folder: of ours on the board, for settings.  run_lock: is held there while a run is on.
+    boot_changed: config.txt has lines of ours, and what it was is kept there.  not_permitted: why
+    root's view is missing.
     """
 
     connection: Connection
@@ -50,6 +61,16 @@ class Board:
     held: Held | None
     boot_changed: bool
     not_permitted: NotPermitted | None
+
+    @property
+    def kept_in(self) -> str:
+        """The folder on the board where what is held is kept."""
+        return ROOTS_FOLDER if self.held is None or self.held.by_root else self.folder
+
+    @property
+    def run_lock(self) -> str:
+        """Of `targets/provision/on_board/start.py`."""
+        return f"{self.folder.rpartition('/')[0]}/lock"
 
     @property
     def compatible(self) -> tuple[str, ...]:
@@ -89,7 +110,8 @@ def look(connection: Connection, privilege: Privilege, *, deadline: Deadline) ->
     )
     if answer.problem:
         raise BoardError(
-            f"The settings of {connection.name} cannot be read: {answer.problem}.", hint=""
+            f"The settings of {connection.name} cannot be read: {answer.problem}.",
+            hint="The words after the colon are the board's own; without root there, `--ask-sudo`.",
         )
     return Board(
         connection=connection,
@@ -104,24 +126,14 @@ def look(connection: Connection, privilege: Privilege, *, deadline: Deadline) ->
 
 
 def seen_of(answer: Mapping[str, Any]) -> Seen:
-    """From what the program on the board said; what is not of the right type is left out."""
-    files = answer.get("files")
-    commands = answer.get("commands")
+    """From what the program on the board said."""
     return Seen(
-        files={
-            str(path): text if isinstance(text, str) else None
-            for path, text in (files if isinstance(files, dict) else {}).items()
-        },
+        files=dict(answer["files"]),
         commands={
-            str(words): Said(
-                said["status"] if isinstance(said.get("status"), int) else None,
-                str(said.get("text", "")),
-            )
-            for words, said in (commands if isinstance(commands, dict) else {}).items()
-            if isinstance(said, dict)
+            words: Said(said["status"], said["text"]) for words, said in answer["commands"].items()
         },
-        boot_id=str(answer.get("boot_id", "")),
-        uid=answer["uid"] if isinstance(answer.get("uid"), int) else None,
+        boot_id=answer["boot_id"],
+        uid=answer["uid"],
     )
 
 
@@ -131,12 +143,14 @@ def _held(answer: Mapping[str, Any]) -> Held | None:
         backup = status["backup"]
         if isinstance(backup, dict):
             return Held(
-                id=str(backup["id"]),
-                label=str(backup["label"]),
+                id=backup["id"],
+                label=backup["label"],
                 by_root=who == "root",
                 guard=status["guard"] is not None,
                 restarted=backup["boot_id"] != status["boot_id"],
-                before=tuple((str(k), str(p), str(v)) for k, p, v in backup["before"]),
+                lease=backup.get("lease"),
+                holder=backup.get("holder"),
+                before=tuple((kind, path, value) for kind, path, value in backup["before"]),
             )
     return None
 

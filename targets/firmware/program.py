@@ -7,31 +7,36 @@ change, is ever run as root.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from targets.deadline import Deadline
 from targets.errors import CommandFailed
+from targets.firmware.answers import checked
 from targets.privilege import NotPermitted, Privilege
 from targets.process import Completed
 from targets.provision import on_board
 from targets.ssh import Connection
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-_MODULES: Final = ("knobs", "boot_file", "keeping", "guard")
+_MODULES: Final = ("knobs", "boot_file", "place", "keeping", "start", "standing", "guard")
 # One line, the same in every release, so that one line of sudoers permits it.
 _LOADER: Final = "import sys;exec(sys.stdin.buffer.read())"
-_BUNDLE: Final = """\
+# AGAIN makes the same text for another request: by it a guard is started on the board.
+_LOAD: Final = """\
 import json, sys, types
-name, modules, request = json.loads({bundled!r})
-package = sys.modules[name] = types.ModuleType(name)
-for name, text in modules[:-1]:
+NAME, MODULES, REQUEST = json.loads(BUNDLED)
+def AGAIN(request):
+    bundled = json.dumps([NAME, MODULES, request])
+    return "BUNDLED=%r\\nLOAD=%r\\nexec(LOAD)\\n" % (bundled, LOAD)
+package = sys.modules[NAME] = types.ModuleType(NAME)
+for name, text in MODULES[:-1]:
     module = sys.modules[name] = types.ModuleType(name)
     setattr(package, name.rpartition(".")[2], module)
     exec(compile(text, name, "exec"), module.__dict__)
-name, text = modules[-1]
-exec(compile(text, name, "exec"), {{"__name__": "__main__", "REQUEST": request}})
+name, text = MODULES[-1]
+exec(compile(text, name, "exec"), {"__name__": "__main__", "REQUEST": REQUEST, "AGAIN": AGAIN})
 """
 
 
@@ -51,8 +56,18 @@ class Answer:
 
 def bundle(request: Mapping[str, Any]) -> bytes:
     """The programs and what they are asked, as one text of Python."""
-    modules = [[f"{on_board.__name__}.{name}", on_board.source(name)] for name in _MODULES]
-    return _BUNDLE.format(bundled=json.dumps([on_board.__name__, modules, request])).encode("utf-8")
+    return as_text(modules(), request)
+
+
+def modules() -> list[tuple[str, str]]:
+    """Names and texts of the programs, the one that answers last."""
+    return [(f"{on_board.__name__}.{name}", on_board.source(name)) for name in _MODULES]
+
+
+def as_text(programs: Sequence[tuple[str, str]], request: Mapping[str, Any]) -> bytes:
+    """Python that runs the last program on the request, the others as modules."""
+    bundled = json.dumps([on_board.__name__, programs, request])
+    return f"BUNDLED={bundled!r}\nLOAD={_LOAD!r}\nexec(LOAD)\n".encode()
 
 
 def ask(
@@ -66,7 +81,7 @@ def ask(
     """Run it, as root where that is permitted, else as the user who is logged in.
 
     python: the interpreter for a run as the user; root's own is what root would start.
-    Raises CommandFailed, LinkLost, DeadlineExceeded.
+    Raises BoardError (the answer is none), CommandFailed, LinkLost, DeadlineExceeded.
     """
     text = bundle(request)
     refused: NotPermitted | None = None
@@ -74,10 +89,10 @@ def ask(
         words = ["python3", "-I", "-S", "-c", _LOADER]
         done = privilege.run_as_root(words, deadline, stdin=text)
         if isinstance(done, Completed):
-            return Answer(_parsed(connection, done))
+            return Answer(checked(connection.name, request, _parsed(connection, done)))
         refused = done
     done = connection.run([python, "-I", "-S", "-c", _LOADER], stdin=text, deadline=deadline)
-    return Answer(_parsed(connection, done), refused)
+    return Answer(checked(connection.name, request, _parsed(connection, done)), refused)
 
 
 def _parsed(connection: Connection, done: Completed) -> dict[str, Any]:

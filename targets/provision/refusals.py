@@ -51,13 +51,26 @@ def refusal(name: str, answer: Mapping[str, Any]) -> HalfbyteError:
     )
 
 
+def held(name: str, label: str | None, holder: Mapping[str, Any] | None) -> BoardBusy:
+    """Settings cannot be changed now: somebody else's are in force, or somebody's run is on."""
+    if label is None:
+        return busy(name, json.dumps(holder))
+    words = holder or {}
+    who = f"{words['user']}@{words['host']}" if {"user", "host"} <= words.keys() else "somebody"
+    since = f" since {str(words['since'])[:40]}" if "since" in words else ""
+    return BoardBusy(
+        f"{name} has settings in force for {who[:100]}{since} ({label[:200]}).",
+        hint=f"Wait for their end, or end them: `halfbyte firmware restore {name}`.",
+    )
+
+
 def busy(name: str, text: str) -> BoardBusy:
     """Names who holds the lock, as far as the board says."""
     try:
         holder = json.loads(text)
         pid, who = int(holder["pid"]), f"{holder['user']}@{holder['host']}"
         since = str(holder["since"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return BoardBusy(f"{name} is busy with another run.", hint="Wait for its end.")
     return BoardBusy(
         f"{name} is busy with a run of {who[:100]} since {since[:40]}.",

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from targets.deadline import Deadline
-from targets.firmware import resolve
+from targets.firmware import leftover, resolve
+from targets.firmware.apply import Ours
 from targets.firmware.diff import compare
 from targets.firmware.lease import Lease
 from targets.firmware.look import Board, look
@@ -217,7 +218,7 @@ def test_a_guard_that_is_killed_itself_leaves_what_it_takes_to_put_back(
         wanted = settings(board, "benchmark")
         lease = Lease.take(board, wanted, deadline=Deadline.after(300), lease_s=300)
         hosts.run_as_root(furnished, "kill -9 $(cat /var/lib/halfbyte/guard)")
-        assert lease.end(deadline=Deadline.after(100)).why == "asked"
+        assert lease.end(deadline=Deadline.after(100)).why == "leftover"
         assert state(furnished) == before
         Lease.take(board, wanted, deadline=Deadline.after(300), lease_s=300)
         hosts.run_as_root(furnished, "kill -9 $(cat /var/lib/halfbyte/guard)")
@@ -233,8 +234,12 @@ def test_settings_that_replace_others_go_back_to_what_was_before_both(
 ) -> None:
     before = state(furnished)
     with seen(furnished.address, tmp_path / "known") as board:
+        ours = Ours()
         for profile in ("benchmark", "quiet"):
-            lease = Lease.take(board, settings(board, profile), deadline=Deadline.after(300))
+            lease = Lease.take(
+                board, settings(board, profile), deadline=Deadline.after(300), ours=ours
+            )
+            ours = Ours(holds=(lease.applied.id,))
             board = look(board.connection, board.privilege, deadline=Deadline.after(100))
         lease.end(deadline=Deadline.after(100))
     assert state(furnished) == before
@@ -257,9 +262,10 @@ def test_after_a_power_cut_a_machine_is_as_it_began(virt: Machine, tmp_path: Pat
     with seen(virt.address, tmp_path / "known") as board:
         assert board.held is not None
         assert board.held.restarted
-        done = restore(board, deadline=Deadline.after(200))
-        assert done.restarted
-        assert done.differs == ()
+        assert board.held.is_left_over
+        told = leftover.put_back(board.connection, deadline=Deadline.after(200))
+        assert told is not None
+        assert "were put back now" in told
         after = look(board.connection, board.privilege, deadline=Deadline.after(100))
         assert after.held is None
         rows = [item.row for item in compare(wanted, after.seen)]

@@ -15,6 +15,12 @@ def doubts(told: BoardSettings | None) -> Iterator[Doubt]:
         return
     for sentence in told.doubts:
         yield Doubt("settings", f"Settings: {sentence}.")
+    unknown = [row for row in told.settings if row.during is not None and row.after is None]
+    if told.profile is not None and unknown:
+        yield Doubt(
+            "settings-unknown",
+            f"What {_listed(unknown)} is now is not known: nobody read it after the run.",
+        )
     if told.permit:
         yield Doubt("not-permitted", told.permit, "note")
     for row in told.settings:
@@ -25,6 +31,11 @@ def doubts(told: BoardSettings | None) -> Iterator[Doubt]:
             yield Doubt("settings-changed", f"Somebody changed a setting meanwhile: {changed}.")
         else:
             yield Doubt("settings-not-put-back", f"A setting was not put back: {changed}.")
+
+
+def _listed(rows: Sequence[SettingMeta]) -> str:
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return ", ".join(map(name, rows[:3])) + more
 
 
 def in_force(told: BoardSettings | None) -> dict[tuple[str, str], str]:

@@ -23,6 +23,8 @@ from toolchain.bundles import Bundles
 from toolchain.evaluate.truth import Dataset
 from toolchain.measuring import Board, Measuring, Trust
 from toolchain.opening import open_folder
+from toolchain.recorded import Unfinished
+from toolchain.runmeta import BoardSettings
 from toolchain.runs import RunFolder
 from toolchain.subject import Subject
 from toolchain.sweep.grid import (
@@ -115,7 +117,13 @@ class _Sweep:
         if not todo:
             return
         folders: list[RunFolder] = []
-        with around(board.connection, wanted) as held:
+        with around(
+            board.connection,
+            wanted,
+            unfinished=self._unfinished(todo),
+            busy_s=self.measuring.busy_s,
+            progress=self.progress,
+        ) as held:
             before = held.told
             reason = None if mode is None else not_in_force(held, mode)
             if reason is not None:
@@ -128,8 +136,8 @@ class _Sweep:
                     break
         for folder in folders:
             for run in folder.load().runs:
-                if held.told is not None and run.settings == before:
-                    folder.settled(run.key, held.told)
+                if _is_of(run.settings, before) and held.told is not None:
+                    folder.settled(run.key, held.of(run.settings, run.records) or held.told)
 
     def _combination(
         self, board: Board, one: Combination, wanted: Wanted, held: Around
@@ -147,6 +155,13 @@ class _Sweep:
                 progress=self.progress,
             )
         return folder
+
+    def _unfinished(self, todo: Sequence[Combination]) -> list[Unfinished]:
+        """Runs that were begun before."""
+        paths = [folder_of(self.out, one) for one in todo]
+        folders = [RunFolder.open(path) for path in paths if (path / "run.json").exists()]
+        found = [folder.unfinished(key) for folder in folders for key in folder.run_keys]
+        return [left for left in found if left is not None]
 
     def _wanted(self, mode: str | None) -> Wanted:
         asked = self.measuring.asked
@@ -170,6 +185,13 @@ class _Sweep:
         folder = open_folder(path, self.subjects, dataset, command=self.command)
         history.note(path)
         return folder
+
+
+def _is_of(settings: BoardSettings | None, hold: BoardSettings | None) -> bool:
+    """Whether they are those of this hold; where nothing was held, of this look."""
+    if settings is None or hold is None:
+        return False
+    return settings == hold or (hold.hold is not None and settings.hold == hold.hold)
 
 
 def conduct(

@@ -30,7 +30,7 @@ def prepare(asked: Dict[str, Any]) -> Dict[str, Any]:
     folder = _folder(asked["folder"])
     before = _read(os.path.join(folder, "config.txt"))
     _must_be(before, asked["seen_sha256"])
-    wanted = asked["text"].encode("utf-8")
+    wanted = _bytes(asked["text"])
     if len(wanted) > _MOST_BYTES:
         raise Refused("the new config.txt would be too long")
     trial = os.path.join(folder, "tryboot.txt")
@@ -55,7 +55,7 @@ def settle(asked: Dict[str, Any]) -> Dict[str, Any]:
     trial, config = os.path.join(folder, "tryboot.txt"), os.path.join(folder, "config.txt")
     _must_be(_read(config), asked["seen_sha256"])
     if asked["keep"]:
-        _write(config, asked["text"].encode("utf-8"))
+        _write(config, _bytes(asked["text"]))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(trial)
     if not asked["keep"]:
@@ -74,7 +74,7 @@ def put_back(asked: Dict[str, Any]) -> Dict[str, Any]:
     _must_be(now, asked["seen_sha256"])
     before = base64.b64decode(kept["content"])
     others = hashlib.sha256(before).hexdigest() != asked["unmarked_sha256"]
-    _write(config, asked["text"].encode("utf-8") if others else before)
+    _write(config, _bytes(asked["text"]) if others else before)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(folder, "tryboot.txt"))
     os.unlink(BACKUP)
@@ -137,12 +137,25 @@ def _read(path: str) -> bytes:
         return stream.read(_MOST_BYTES + 1)
 
 
+def _bytes(text: str) -> bytes:
+    """As they were read (`knobs.text`)."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Refused("the new config.txt is no text") from None
+
+
 def _write(path: str, data: bytes) -> None:
     """Whole or not at all, and on the disk."""
     part = path + ".new"
-    with open(part, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(part, path)
+    try:
+        with open(part, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(part, path)
+    except OSError:  # the partition is full: nothing of ours stays there
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
     os.sync()  # FAT has no journal

@@ -1,36 +1,33 @@
-"""Puts settings in force, and stays behind to put them back.
+"""Puts settings in force, with a guard that puts them back; or looks, or puts back.
 
-REQUEST is a JSON object: `do` is "look", "apply", "restore" or one of BOOT; the answer is one JSON
-line on standard output.  After "apply" a guard is left running in a session of its own.  It puts
-everything back and ends
-  - when the lease file is gone (the run is over),
-  - when nobody has touched it for as long as the lease is (the run or its link is dead),
-  - on SIGTERM (the board shuts down).
-Time is CLOCK_BOOTTIME, which nobody can set.  The lease file is only looked at: it may be any
-user's.
+REQUEST is a JSON object: `do` is "look", "apply", "restore", "leftover" or one of BOOT; the answer
+is one JSON line on standard output.  "guard" is this program started by itself (`standing.py`).
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import signal
 import sys
 import time
-from typing import Any, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, Optional
 
 from targets.provision.on_board import boot_file
 from targets.provision.on_board.keeping import (
-    Place,
+    differ,
     forget,
     put_back,
     restore,
     status,
+    stop_guard,
     taken,
     turned,
 )
 from targets.provision.on_board.knobs import Refused, checked, look
+from targets.provision.on_board.place import Place, loaded
+from targets.provision.on_board.standing import Again, guarded, mark_of, stand
 
+LET_GO_S = 3.0  # a run that has just ended may need a moment to let go of the board
 BOOT = {
     "boot-prepare": boot_file.prepare,
     "boot-settle": boot_file.settle,
@@ -39,24 +36,34 @@ BOOT = {
 }
 
 
-def apply(asked: Dict[str, Any], place: Place) -> Dict[str, Any]:
-    """Back up, set, read back, leave a guard.  What is in force already from before goes first."""
+def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
+    """Back up, leave a guard, set, read back.
+
+    What is held already is put back first, unless it is somebody's at work: then nothing is done
+    but to say whose.  Nor where what was held before cannot all be put back: its backup stays the
+    only one.
+    """
     changes = [
         (checked(c["knob"][0], c["knob"][1], c["value"]), c["value"]) for c in asked["changes"]
     ]
-    lease_s = float(asked["lease_s"])
+    asked["lease_s"] = float(asked["lease_s"])
     before = None
     with place.locked():
+        busy = in_use(asked)
+        if busy is not None:
+            return busy
         if os.path.exists(place.backup):
-            before = put_back(place, "replaced")
+            before = put_back(place, ended(place))
+            if before["left"]:
+                return {"left": before}
         backup = taken(asked, changes, place)
-        problems = [turned(knob, value, place) for knob, value in changes]
-        held = any(problem is None for problem in problems)
+        with guarded_or_forgotten(asked, place, again):
+            problems = [turned(knob, value, place) for knob, value in changes]
+        done = [knob for (knob, _), problem in zip(changes, problems) if problem is None]
+        held = len(done) == len(changes) > 0 or differ(done, backup)
         if not held:
+            stop_guard(place)
             forget(place)  # nothing was changed, so nothing is to be put back
-        elif not leave_guard(place, asked["lease"], lease_s):
-            put_back(place, "no guard")
-            raise Refused("no guard could be started, so nothing was left changed")
     return {
         "problems": problems,
         "replaced": before,
@@ -66,109 +73,121 @@ def apply(asked: Dict[str, Any], place: Place) -> Dict[str, Any]:
     }
 
 
-def leave_guard(place: Place, lease: str, lease_s: float) -> bool:
-    """Start it, and return once it stands; False if it does not."""
-    ready, tell = os.pipe()
-    if os.fork() == 0:
-        os.close(ready)
-        os.setsid()
-        if os.fork() != 0:
-            os._exit(0)
-        stand_guard(place, lease, lease_s, tell)
-    os.close(tell)
-    os.wait()
-    stands = os.read(ready, 1) == b"g"
-    os.close(ready)
-    return stands
-
-
-def stand_guard(place: Place, lease: str, lease_s: float, tell: int) -> NoReturn:
-    """In the guard: wait for the lease to end, put back, end."""
-    code = 1
+@contextlib.contextmanager
+def guarded_or_forgotten(asked: Dict[str, Any], place: Place, again: Again) -> Any:
+    """As `guarded`; a backup that nobody would guard goes, as nothing was changed."""
+    stands = False
     try:
-        # The lock is one of those: held on here, it would keep this very guard waiting.
-        os.closerange(3, tell)
-        os.closerange(tell + 1, 1024)
-        os.chdir("/")
-        lock = os.open(place.path("guard"), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        os.write(lock, str(os.getpid()).encode("ascii"))
-        ended: List[str] = []
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: ended.append("signal"))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(nothing, standard)
-        score = "/proc/self/oom_score_adj"  # root's alone to lower
-        with contextlib.suppress(OSError), open(score, "w") as stream:
-            stream.write("-1000")
-        os.write(tell, b"g")
-        os.close(tell)
-        why = awaited_end(lease, lease_s, ended)
-        with place.locked():
-            os.close(lock)  # nobody needs to stop this guard any more
-            if os.path.exists(place.backup):
-                put_back(place, why)
-        code = 0
+        with guarded(asked, again):
+            stands = True
+            yield
     finally:
-        os._exit(code)
+        if not stands:
+            forget(place)
 
 
-def awaited_end(lease: str, lease_s: float, ended: List[str]) -> str:
-    """Why the lease ended: "signal", "over" (the file is gone), or "silence"."""
-    seen = mark_of(lease)
-    renewed_at_s = boottime_s()
-    pause_s = min(1.0, max(0.05, lease_s / 10))
+def in_use(asked: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """Whose hold or run would suffer from a change, if anybody's; not those named as ours."""
+    for place in places(asked):
+        with contextlib.suppress(OSError, Refused):
+            backup = loaded(place.backup)
+            mine = backup["id"] in asked["ours"]
+            if not mine and place.guard() is not None and ended(place) != "over":
+                return {"busy": {"label": backup["label"], "holder": backup.get("holder")}}
+    end_s = time.monotonic() + LET_GO_S
     while True:
-        time.sleep(pause_s)
-        if ended:
-            return ended[0]
-        mark = mark_of(lease)
-        if mark is None:
-            return "over"
-        if mark != seen:  # any change renews: its clock may have been set, ours cannot be
-            seen, renewed_at_s = mark, boottime_s()
-        if boottime_s() - renewed_at_s > lease_s:
-            return "silence"
+        run = run_of(asked["run_lock"])
+        if run is None or run.get("run") in asked["runs"]:
+            return None
+        if time.monotonic() > end_s:
+            return {"busy": {"label": None, "holder": run}}
+        time.sleep(0.05)
 
 
-def mark_of(path: str) -> Optional[Tuple[int, ...]]:
-    """What changes when the file is touched; None once it is gone."""
+def ended(place: Place) -> str:
+    """Why a hold that is put back now ends: "over" where its lease is gone already,
+    "leftover" where its guard is.
+    """
+    lease = loaded(place.backup).get("lease")
+    if isinstance(lease, str) and mark_of(lease) is None:
+        return "over"
+    return "leftover" if place.guard() is None else "replaced"
+
+
+def run_of(path: str) -> Optional[Dict[str, Any]]:
+    """Who holds the board for a run (`start.py`), if anybody does."""
     try:
-        seen = os.lstat(path)
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    return seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        with contextlib.suppress(ValueError):
+            told = json.loads(os.read(lock, 4096).decode("utf-8", "replace"))
+            if isinstance(told, dict):
+                return told
+        return {}
+    finally:
+        os.close(lock)
+    return None
 
 
-def boottime_s() -> float:
-    """Seconds since the kernel started, sleep included; nobody can set it."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+def leftover(asked: Dict[str, Any], place: Place) -> Dict[str, Any]:
+    """Put back what nobody guards any more: the power was cut, or the guard was killed."""
+    if not os.path.exists(place.backup):
+        return {"held": False, "outcome": None}
+    with place.locked():
+        if not os.path.exists(place.backup) or place.guard() is not None:
+            return {"held": False, "outcome": None}
+        if run_of(asked["run_lock"]) is not None:
+            return {"held": True, "outcome": None}
+        return {"held": True, "outcome": put_back(place, "leftover")}
 
 
-def answer(asked: Dict[str, Any]) -> Dict[str, Any]:
+def places(asked: Dict[str, Any]) -> Any:
+    """Root's, and the user's."""
+    folder = asked.get("users_folder", asked["folder"])
+    return [Place(folder, as_root=as_root) for as_root in (True, False)]
+
+
+def not_in_use(asked: Dict[str, Any]) -> None:
+    """A restart would end whatever is on.  Raises Refused."""
+    busy = in_use(dict(asked, ours=[], runs=[]))
+    if busy is not None:
+        holder = busy["busy"]["holder"] or {}
+        who = f"{holder.get('user', 'somebody')}@{holder.get('host', 'somewhere')}"
+        what = "a run" if busy["busy"]["label"] is None else "settings"
+        raise Refused(f"it would end {what} of {who}, since {holder.get('since', 'some time')}")
+
+
+def answer(asked: Dict[str, Any], again: Again) -> Dict[str, Any]:
     """Do what is asked."""
     place = Place(asked["folder"], as_root=os.geteuid() == 0)
+    if asked["do"] == "guard":
+        stand(asked, place)
     if asked["do"] == "look":
-        roots = Place(asked["folder"], as_root=True)
-        users = Place(asked["folder"], as_root=False)
-        held = {"root": status(roots), "user": status(users)}
+        root, user = [status(one, asked.get("hold")) for one in places(asked)]
+        held = {"root": root, "user": user}
         return dict(look(asked["look"]), held=held, boot=boot_file.backup())
     if asked["do"] == "apply":
-        return apply(asked, place)
+        return apply(asked, place, again)
     if asked["do"] == "restore":
-        return restore(place)
+        return restore(asked, place)
+    if asked["do"] == "leftover":
+        return leftover(asked, place)
     if asked["do"] in BOOT:
+        if asked["do"] in ("boot-prepare", "boot-restart"):
+            not_in_use(asked)
         return BOOT[asked["do"]](asked)
     raise Refused(f"{asked['do']!r} is nothing that can be done")
 
 
-def main(asked: Dict[str, Any]) -> None:
+def main(asked: Dict[str, Any], again: Again) -> None:
     """Answer."""
     os.umask(0o022)
     try:
-        told = answer(asked)
+        told = answer(asked, again)
     except Refused as refused:
         told = {"problem": str(refused)}
     except PermissionError as error:
@@ -180,4 +199,4 @@ def main(asked: Dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(REQUEST)  # type: ignore[name-defined]  # noqa: F821
+    main(REQUEST, AGAIN)  # type: ignore[name-defined]  # noqa: F821

@@ -5,16 +5,17 @@ kernel means that the power was cut meanwhile.
 """
 
 import contextlib
-import fcntl
 import json
 import os
+import re
 import signal
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from targets.provision.on_board.knobs import (
     Knob,
     Refused,
+    alike,
     boot_id,
     checked,
     expanded,
@@ -22,73 +23,15 @@ from targets.provision.on_board.knobs import (
     tool,
     write,
 )
+from targets.provision.on_board.place import MOST_BYTES, SCHEMA, VERSION, Place, loaded, save
 
-ROOTS_FOLDER = "/var/lib/halfbyte"
-ROOTS_OUTCOMES = "/run/halfbyte"
-SCHEMA = "halfbyte.firmware-backup"
 OUTCOME = "halfbyte.firmware-outcome"
-VERSION = 1
-_MOST_BYTES = 1 << 20
 _TRIES = 3
+_KEPT_OUTCOMES = 32
 # What a power cut does not undo by itself: nvpmodel keeps its mode on the disk.
 _LASTING = ("mode",)
+_OUTCOME = re.compile(r"outcome-[0-9a-f]{16}\.json", re.ASCII)
 _RESTORING_ORDER = ("clocks", "mode", "online", "file", "service", "swap")
-
-
-class Place:
-    """Where backup, locks and outcome lie: root's own folder, or one of the user's."""
-
-    def __init__(self, users_folder: str, *, as_root: bool) -> None:
-        self.folder = ROOTS_FOLDER if as_root else users_folder
-        self.outcomes = ROOTS_OUTCOMES if as_root else users_folder
-
-    def path(self, name: str) -> str:
-        """In the folder."""
-        return os.path.join(self.folder, name)
-
-    @property
-    def backup(self) -> str:
-        """What the settings were."""
-        return self.path("backup.json")
-
-    @property
-    def clocks(self) -> str:
-        """What `jetson_clocks --store` wrote."""
-        return self.path("clocks.conf")
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """One program at a time changes settings.  The host's deadline ends the wait."""
-        while True:
-            os.makedirs(self.folder, 0o755, exist_ok=True)
-            lock = os.open(self.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with contextlib.suppress(OSError):
-                if os.stat(self.path("lock")).st_ino == os.fstat(lock).st_ino:
-                    break
-            os.close(lock)  # who held it has removed it meanwhile
-        try:
-            yield
-        finally:
-            if not os.path.exists(self.backup):  # nothing of ours is left on the board
-                os.unlink(self.path("lock"))
-                with contextlib.suppress(OSError):  # more is in it
-                    os.rmdir(self.folder)
-            os.close(lock)
-
-    def guard(self) -> Optional[int]:
-        """The process that stands guard: it holds a lock for as long as it lives."""
-        try:
-            lock = os.open(self.path("guard"), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-        except BlockingIOError:
-            return int(os.read(lock, 32) or b"0")  # 0: it is about to say
-        finally:
-            os.close(lock)
 
 
 def taken(asked: Dict[str, Any], changes: List[Any], place: Place) -> Dict[str, Any]:
@@ -111,6 +54,8 @@ def taken(asked: Dict[str, Any], changes: List[Any], place: Place) -> Dict[str, 
         "version": VERSION,
         "id": asked["id"],
         "label": asked["label"],
+        "lease": asked["lease"],
+        "holder": asked["holder"],
         "boot_id": boot_id(),
         "before": [[knob.kind, knob.path, value] for knob, value in before.items()],
     }
@@ -141,6 +86,7 @@ def put_back(place: Place, why: str) -> Dict[str, Any]:
     The backup is forgotten unless something is left to do.
     """
     stop_guard(place)
+    began_ns = time.monotonic_ns()
     backup = loaded(place.backup)
     before = [(checked(*entry), entry[2]) for entry in backup["before"]]
     restarted = backup["boot_id"] != boot_id()
@@ -167,27 +113,54 @@ def put_back(place: Place, why: str) -> Dict[str, Any]:
         "id": backup["id"],
         "label": backup["label"],
         "why": why,
+        "boot_id": boot_id(),
+        "monotonic_ns": began_ns,
         "restarted": restarted,
         "restored": len(before) - len(left),
         "left": [[knob.kind, knob.path, problem] for knob, problem in left.items()],
-        "differs": [
-            [knob.kind, knob.path, value, now]
-            for knob, value in before
-            if restarted and knob not in left and (now := now_of(knob)) not in (None, value)
-        ],
+        "differs": changed(before, left) if restarted else [],
     }
     if not left:
         forget(place)
     with contextlib.suppress(OSError):
         os.makedirs(place.outcomes, 0o755, exist_ok=True)
-        save(os.path.join(place.outcomes, "outcome.json"), outcome)
+        save(place.outcome(backup["id"]), outcome)
+        forget_old_outcomes(place)
     return outcome
+
+
+def changed(before: List[Tuple[Knob, str]], but: Dict[Knob, str]) -> List[List[str]]:
+    """Those that are not what they were: kind, path, before, now."""
+    found = []
+    for knob, value in before:
+        now = now_of(knob)
+        if knob not in but and now is not None and not alike(knob, now, value):
+            found.append([knob.kind, knob.path, value, now])
+    return found
+
+
+def differ(knobs: List[Knob], backup: Dict[str, Any]) -> bool:
+    """Whether any is not what it was.  Without root, what is so already can be "set" too."""
+    before = {(kind, path): value for kind, path, value in backup["before"]}
+    return any(
+        knob.kind == "clocks"
+        or not alike(knob, now_of(knob), before.get((knob.kind, knob.path), ""))
+        for knob in knobs
+    )
+
+
+def forget_old_outcomes(place: Place) -> None:
+    """Hosts ask for theirs soon, or when a run that was cut off goes on; the newest are kept."""
+    paths = [os.path.join(place.outcomes, name) for name in os.listdir(place.outcomes)]
+    paths = [path for path in paths if _OUTCOME.fullmatch(os.path.basename(path))]
+    for path in sorted(paths, key=os.path.getmtime)[:-_KEPT_OUTCOMES]:
+        os.unlink(path)
 
 
 def turned_back(knob: Knob, value: str, place: Place) -> Optional[str]:
     """Set one to what it was, if it is not that; None, or why it could not be."""
     try:
-        if knob.kind == "clocks" or read(knob) != value:
+        if knob.kind == "clocks" or not alike(knob, read(knob), value):
             write(knob, value, place.clocks)
     except OSError as error:
         return os.strerror(error.errno or 0)
@@ -202,7 +175,7 @@ def differing(wanted: List[Tuple[Knob, str]]) -> Dict[Knob, str]:
     return {
         knob: f"it is {found[knob]!r} and was {value!r}"
         for knob, value in wanted
-        if knob in found and found[knob] != value
+        if knob in found and not alike(knob, found[knob], value)
     }
 
 
@@ -214,25 +187,27 @@ def now_of(knob: Knob) -> Optional[str]:
         return None
 
 
-def restore(place: Place) -> Dict[str, Any]:
-    """Put back what is held; {"held": false} where nothing is."""
+def restore(asked: Dict[str, Any], place: Place) -> Dict[str, Any]:
+    """Put back what is held; {"held": false} where nothing is, or not the hold that was meant."""
     if not os.path.exists(place.backup):
         return {"held": False, "outcome": None}
     with place.locked():
         if not os.path.exists(place.backup):
             return {"held": False, "outcome": None}
-        return {"held": True, "outcome": put_back(place, "asked")}
+        if asked["only"] not in (None, loaded(place.backup)["id"]):
+            return {"held": False, "outcome": None}
+        return {"held": True, "outcome": put_back(place, str(asked["why"]))}
 
 
-def status(place: Place) -> Dict[str, Any]:
-    """The backup if there is one, who stands guard, and how the last hold ended."""
+def status(place: Place, hold: Optional[str] = None) -> Dict[str, Any]:
+    """The backup if there is one, who stands guard, and how the hold of that name ended."""
     found: Dict[str, Any] = {"backup": None, "guard": None, "outcome": None, "boot_id": boot_id()}
     with contextlib.suppress(OSError, Refused):
         found["backup"] = loaded(place.backup)
     found["guard"] = place.guard()
-    outcome = os.path.join(place.outcomes, "outcome.json")
-    with contextlib.suppress(OSError, ValueError), open(outcome) as stream:
-        found["outcome"] = json.loads(stream.read(_MOST_BYTES))
+    if hold is not None:
+        with contextlib.suppress(OSError, ValueError), open(place.outcome(hold)) as stream:
+            found["outcome"] = json.loads(stream.read(MOST_BYTES))
     return found
 
 
@@ -247,39 +222,6 @@ def stop_guard(place: Place) -> None:
         time.sleep(0.02)
 
 
-def loaded(path: str) -> Dict[str, Any]:
-    """A backup, checked.  Raises OSError, Refused."""
-    with open(path, encoding="utf-8") as stream:
-        data = stream.read(_MOST_BYTES + 1)
-    try:
-        backup = json.loads(data) if len(data) <= _MOST_BYTES else None
-    except ValueError:
-        backup = None
-    if not isinstance(backup, dict) or backup.get("schema") != SCHEMA:
-        raise Refused(f"{path} is no backup of settings")
-    if backup.get("version") != VERSION:
-        raise Refused(f"{path} is of another version of halfbyte")
-    for entry in backup["before"]:
-        checked(*entry)
-    return backup
-
-
-def save(path: str, value: Dict[str, Any]) -> None:
-    """Whole or not at all, and on the disk."""
-    part = path + ".part"
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(part, path)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def forget(place: Place) -> None:
     """Remove what was kept.  The lock is held."""
     for name in ("backup.json", "clocks.conf", "guard"):
@@ -287,6 +229,8 @@ def forget(place: Place) -> None:
             os.unlink(place.path(name))
 
 
-def _place(entry: Tuple[Knob, str]) -> Tuple[int, str]:
+def _place(entry: Tuple[Knob, str]) -> Tuple[int, int, str]:
     kind = "online" if entry[0].path.endswith("/online") else entry[0].kind
-    return _RESTORING_ORDER.index(kind), entry[0].path
+    # The kernel gives areas without a priority of their own lower ones in turn.
+    priority = int(entry[1][3:]) if kind == "swap" and entry[1] != "off" else 0
+    return _RESTORING_ORDER.index(kind), -priority, entry[0].path

@@ -115,8 +115,17 @@ def write(knob: Knob, value: str, kept: str) -> None:
         _must("systemctl", "start" if value == "active" else "stop", knob.path)
 
 
+def alike(knob: Knob, one: Optional[str], other: str) -> bool:
+    """Whether two values are the same.  A priority below 0 is one that the kernel chose."""
+    both = (one or "", other)
+    return one == other or (knob.kind == "swap" and all(text.startswith("on -") for text in both))
+
+
 def text(path: str) -> str:
-    """A small file.  Raises OSError (EAGAIN of an absent sensor too)."""
+    """A small file.  Raises OSError (EAGAIN of an absent sensor too).
+
+    Of a boot file, which is written anew, no byte is lost: what is not UTF-8 is a surrogate.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         data = b""
@@ -127,7 +136,7 @@ def text(path: str) -> str:
             data += piece
     finally:
         os.close(descriptor)
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-8", "surrogateescape" if path.startswith("/boot/") else "replace")
 
 
 def tool(*words: str) -> Tuple[Optional[int], str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from targets.firmware import boot
+from targets.firmware.boot import Plan
+from targets.firmware.config_txt import with_block, without_block
 from targets.provision.on_board import boot_file
 from targets.provision.on_board.knobs import Refused
 
@@ -82,3 +87,40 @@ def test_somebody_elses_trial_is_not_overwritten(folder: Path) -> None:
 def test_only_a_mounted_firmware_partition_will_do(path: str) -> None:
     with pytest.raises(Refused, match="no firmware partition"):
         boot_file._folder(path)
+
+
+LATIN = b"# M\xfcller, \xc3\xa9t\xc3\xa9\r\ngpu_mem=76\r\n"
+
+
+def test_a_byte_that_is_not_utf_8_is_kept(folder: Path) -> None:
+    """As the board says it, as the host plans with it, and back."""
+    (folder / "config.txt").write_bytes(LATIN)
+    text = json.loads(json.dumps(LATIN.decode("utf-8", "surrogateescape")))
+    changed = with_block(text, ["gpu_mem=32"])
+    plan = Plan(f"{folder}/config.txt", text, changed, ("gpu_mem=32",))
+    assert plan.diff.encode()  # it can be shown
+    boot_file.prepare({"folder": str(folder), "seen_sha256": sha256(LATIN), "text": changed})
+    tried = (folder / "tryboot.txt").read_bytes()
+    assert tried.startswith(LATIN)
+    assert b"gpu_mem=32" in tried
+    request = {"folder": str(folder), "seen_sha256": boot._sha256(text), "text": changed}
+    boot_file.settle({**request, "keep": True})
+    now = changed.encode("utf-8", "surrogateescape")
+    asked_back = {
+        "seen_sha256": sha256(now),
+        "unmarked_sha256": boot._sha256(without_block(changed)),
+        "text": without_block(changed),
+    }
+    assert boot_file.put_back(asked_back) == {"restored": True, "others": False}
+    assert (folder / "config.txt").read_bytes() == LATIN
+
+
+def test_nothing_of_ours_stays_on_a_full_partition(folder: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            boot_file.prepare(asked(folder, text=NEW + "#" * 2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in folder.iterdir()] == ["config.txt"]

@@ -70,6 +70,8 @@ def test_a_time_that_is_none_is_refused_before_anything_is_reached(
     )
 
 
-@pytest.mark.parametrize("name", ["knobs", "boot_file", "keeping", "guard"])
+@pytest.mark.parametrize(
+    "name", ["knobs", "boot_file", "place", "keeping", "start", "standing", "guard"]
+)
 def test_programs_of_the_board_are_python_3_8(name: str) -> None:
     ast.parse(on_board.source(name), feature_version=(3, 8))

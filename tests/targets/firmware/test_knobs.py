@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from targets.firmware.program import bundle
-from targets.provision.on_board.keeping import Place, loaded, save
 from targets.provision.on_board.knobs import Refused, checked, look
+from targets.provision.on_board.place import Place, loaded, save
 
 POLICY = "/sys/devices/system/cpu/cpufreq/policy0"
 
@@ -101,6 +101,9 @@ def test_a_backup_that_would_write_elsewhere_is_refused(tmp_path: Path) -> None:
         {
             "schema": "halfbyte.firmware-backup",
             "version": 1,
+            "id": "0" * 16,
+            "label": "x",
+            "boot_id": "y",
             "before": [["file", "/etc/crontab", "x"]],
         },
     )
