@@ -117,8 +117,9 @@ def diff(name: str, profile: str, as_json: bool, **asked: Any) -> None:
     """Show what a profile would change on the target NAME; nothing is changed.
 
     \b
-    Example:
+    Examples:
       halfbyte firmware diff garage-pi --profile benchmark
+      halfbyte firmware diff garage-pi --profile quiet --set cpu.max_khz=1200000
     """
     from targets.firmware.boot import plan
     from targets.firmware.diff import compare, unexpected
@@ -167,9 +168,8 @@ def apply_(name: str, profile: str, hold: str, reboot: bool, as_json: bool, **as
     when the board restarts.  Exits with 8 if something that was asked for is not in force.
 
     \b
-    Examples:
-      halfbyte firmware apply garage-pi --profile benchmark
-      halfbyte firmware apply shed --profile quiet --for 30m --set cpu.max_khz=1200000
+    Example:
+      halfbyte firmware apply garage-pi --profile benchmark --for 30m
     """
     from targets.deadline import Deadline
     from targets.firmware.apply import apply
