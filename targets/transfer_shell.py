@@ -45,6 +45,8 @@ touch "$part" && [ "$(($(wc -c < "$part")))" = "$3" ] || exit 1
 rm -f "$part"-*
 if [ "$3" != 0 ]; then cp "$part" "$part-$$" && mv -f "$part-$$" "$part" || rm -f "$part-$$"; fi
 cat >> "$part" || exit 1
+# The end of the input may be that of the link: what came is a beginning then, and stays.
+[ "$(($(wc -c < "$part")))" -ge "$4" ] || { echo "the rest did not come" >&2; exit 1; }
 """
     + _HASH
     + """
@@ -123,9 +125,8 @@ class FileByFile:
 
     def _put(self, item: Item, offsets: Mapping[str, int], advance: Advance) -> bool:
         offset = offsets.get(item.sha256, 0)
-        with self._connection.start(
-            _PUT, self._objects, item.sha256, str(offset), stdin=True, deadline=self._soon()
-        ) as process:
+        words = (self._objects, item.sha256, str(offset), str(item.size_bytes))
+        with self._connection.start(_PUT, *words, stdin=True, deadline=self._soon()) as process:
             awaited = f"{self._connection.name} to take data"
             with (
                 contextlib.suppress(CommandFailed),  # it ended: how, is told below
