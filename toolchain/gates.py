@@ -221,10 +221,7 @@ def _at_least(
     missing: str,
 ) -> Gate:
     said = f"at least {written(limit)}"
-    if value is None:
-        return _unknown(side, name, said, limit, missing)
-    passed = _no_more(limit, value)
-    return Gate(side.name, name, said, written(value), passed, value=value, bound=limit)
+    return _kept(side, name, said, limit, value, written, missing, lambda v: _no_more(limit, v))
 
 
 def _at_most(
@@ -236,10 +233,23 @@ def _at_most(
     missing: str,
 ) -> Gate:
     said = f"at most {written(limit)}"
+    return _kept(side, name, said, limit, value, written, missing, lambda v: _no_more(v, limit))
+
+
+def _kept(
+    side: Side,
+    name: str,
+    said: str,
+    limit: float,
+    value: float | None,
+    written: Callable[[float], str],
+    missing: str,
+    keeps: Callable[[float], bool],
+) -> Gate:
+    """A gate of one figure; one that is unknown never passes."""
     if value is None:
         return _unknown(side, name, said, limit, missing)
-    passed = _no_more(value, limit)
-    return Gate(side.name, name, said, written(value), passed, value=value, bound=limit)
+    return Gate(side.name, name, said, written(value), keeps(value), value=value, bound=limit)
 
 
 def _no_more(value: float, limit: float) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, Dict, Optional
 
 READ_BYTES = 256 * 1024
 IDLE_S = 0.05
+ALIVE_EVERY_S = 0.2  # the board is measuring: no more of its time than that takes
 SEEN_EVERY_S = 1.0
 SEQ = re.compile(rb'\{"seq":([0-9]{1,12}),')
 
@@ -103,10 +104,14 @@ class Follower:
 
     def follow(self, stream: Any) -> None:
         """Pass on what is there and what comes, until nobody writes any more or the host left."""
+        alive, looked_s = True, -1e9
         while True:
             self._listen(0.0)
             self._note()
-            alive = is_alive(self._run)  # before reading: what is written then is still read
+            now_s = time.monotonic()
+            if now_s - looked_s >= ALIVE_EVERY_S:
+                looked_s = now_s
+                alive = is_alive(self._run)  # before reading: what is written then is still read
             data = stream.read(READ_BYTES)
             if data:
                 write_all(data)

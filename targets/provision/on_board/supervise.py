@@ -25,6 +25,7 @@ SCHEMA = "halfbyte.run-on-board"
 VERSION = 1
 GRACE_S = 8.0  # for the inference at hand
 POLL_S = 0.2  # what reading one file of procfs so often costs does not show in a figure
+LOOK_S = 1.0
 SYNC_S = 2.0  # what a power cut may cost, at most
 LOG_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
@@ -177,7 +178,7 @@ class Watch:
         self._child = child
         self._journal = journal
         self._log = log
-        self._began_s = self._synced_s = time.monotonic()
+        self._began_s = self._synced_s = self._looked_s = time.monotonic()
         self._synced_bytes = 0
         self._text = b""
         self._memory: Dict[str, int] = {}
@@ -222,17 +223,23 @@ class Watch:
 
     def _end_if_due(self) -> None:
         now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._stop_if_over(now_s)
+        if self._stopping and not self._told:
+            os.kill(self._child, signal.SIGTERM)
+            self._told = True
+        if self._stopping and now_s - self._stopping[0] > GRACE_S:
+            os.kill(self._child, signal.SIGKILL)
+
+    def _stop_if_over(self, now_s: float) -> None:
+        """Too long, too much, or for nobody."""
         if now_s - self._began_s > self._asked["limit_s"]:
             self._stop("limit")
         if now_s - self._followed_s() > self._asked["linger_s"]:
             self._stop("alone")
         if os.fstat(self._journal).st_size > self._asked["journal_bytes"]:
             self._stop("journal-full")
-        if self._stopping and not self._told:
-            os.kill(self._child, signal.SIGTERM)
-            self._told = True
-        if self._stopping and now_s - self._stopping[0] > GRACE_S:
-            os.kill(self._child, signal.SIGKILL)
 
     def _followed_s(self) -> float:
         """When somebody last followed the run; by the clock that nobody can set."""
