@@ -12,7 +12,7 @@ from targets.errors import HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
 from toolchain.boardsettings import taken_up
-from toolchain.keeping import COUNTED, RUN_S, keep
+from toolchain.keeping import RUN_S, counted, keep
 from toolchain.measuring import Trust, ready
 from toolchain.runs import RunFolder, Unfinished
 
@@ -100,8 +100,8 @@ def _one(
         if records is None:
             return Attached(key, name, 0, LOST)
         folder.take_up(key)
-        there = sum(isinstance(envelope.record, COUNTED) for envelope in left.records)
-        fault = keep(key, records, folder, f"{key}", left.meta, progress=progress, done=there)
+        there = counted(left.records)
+        fault = keep(key, records, folder, key, left.meta, progress=progress, done=there)
     told = held.of(left.settings, folder.records_of(key))
     if told is not None:
         folder.settled(key, told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.agent import wire
@@ -54,7 +54,7 @@ def begun(
         if records is not None:
             _log.warning("%s goes on where it was; %d records are here", key, len(before.records))
             folder.take_up(key)
-            return records, sum(isinstance(e.record, COUNTED) for e in before.records)
+            return records, counted(before.records)
     elif before is not None:  # what was asked for then is not wanted any more, and holds the board
         session.abandon(board.connection, board.python, before.run_id)
     run_id = new_run_id()
@@ -70,6 +70,11 @@ def begun(
         progress=progress,
     )
     return records, 0
+
+
+def counted(records: Iterable[Envelope]) -> int:
+    """How many of them are inferences that progress counts."""
+    return sum(isinstance(envelope.record, COUNTED) for envelope in records)
 
 
 def until(stopping: threading.Event | None, records: Iterator[Envelope]) -> Iterator[Envelope]:
