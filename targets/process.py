@@ -120,10 +120,10 @@ class Process:
         Raises CommandFailed if the program has ended, LinkLost, DeadlineExceeded.
         """
         with enforced(deadline, f"{self._host.name} to take data", self._host.abort):
-            self.pour(data, lambda: None)
+            self.pour(data, lambda _sent: None)
 
-    def pour(self, data: bytes | memoryview, progressed: Callable[[], None]) -> None:
-        """As `write`, for callers that see to it that it ends; `progressed` after each packet."""
+    def pour(self, data: bytes | memoryview, poured: Callable[[int], None]) -> None:
+        """As `write`, for callers that see to it that it ends; each packet's bytes to `poured`."""
         view = memoryview(data)
         with self._host.translated():
             while view:
@@ -136,7 +136,7 @@ class Process:
                 if sent == 0:
                     raise self._broken() or self._failed("ended before it had read its input")
                 view = view[sent:]
-                progressed()
+                poured(sent)
 
     def close_stdin(self) -> None:
         """The program sees the end of its input."""

@@ -134,10 +134,14 @@ class FileByFile:
                     self._deadline, self._stall_s, awaited, self._connection.abort
                 ) as progressed,
             ):
+
+                def poured(size_bytes: int) -> None:
+                    self.bytes_sent += size_bytes
+                    advance(size_bytes)
+                    progressed()
+
                 for data in item.chunks([(offset, item.size_bytes)]):
-                    process.pour(data, progressed)
-                    self.bytes_sent += len(data)
-                    advance(len(data))
+                    process.pour(data, poured)
                 process.close_stdin()
             said = b""
             while data := process.read(deadline=self._soon()):

@@ -173,10 +173,14 @@ class Receiver:
             if item.sha256 in answers.anew:
                 self._write(f"forget {item.sha256}\n".encode())
             self._write(f"{item.sha256} {item.size_bytes} {offset}\n".encode())
+
+        def poured(size_bytes: int) -> None:
+            self.bytes_sent += size_bytes
+            progressed()
+
         for data in item.chunks(answers.stretches[item.sha256].beyond(offset)):
             with self._explained(answers):
-                self._process.pour(data, progressed)
-            self.bytes_sent += len(data)
+                self._process.pour(data, poured)
             while b"\n" in (ready := self._process.read_ready()):
                 self._take(answers, ready)
         # Made while the file was sent, as nobody waits for it.
