@@ -20,7 +20,10 @@ from targets.provision import on_board
 from targets.ssh import Connection
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-_MODULES: Final = ("knobs", "boot_file", "place", "keeping", "start", "standing", "guard")
+_MODULES: Final = (
+    *("knobs", "boot_file", "place", "at_start"),
+    *("keeping", "start", "standing", "guard"),
+)
 # One line, the same in every release, so that one line of sudoers permits it.
 _LOADER: Final = "import sys;exec(sys.stdin.buffer.read())"
 # AGAIN makes the same text for another request: by it a guard is started on the board.

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any, Dict, Optional
 
-from targets.provision.on_board import boot_file
+from targets.provision.on_board import at_start, boot_file
 from targets.provision.on_board.keeping import (
     differ,
     forget,
@@ -58,6 +58,8 @@ def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
                 return {"left": before}
         backup = taken(asked, changes, place)
         with guarded_or_forgotten(asked, place, again):
+            if any(kind in at_start.LASTING for kind, _, _ in backup["before"]):
+                at_start.arrange(asked, place, again)
             problems = [turned(knob, value, place) for knob, value in changes]
         done = [knob for (knob, _), problem in zip(changes, problems) if problem is None]
         held = len(done) == len(changes) > 0 or differ(done, backup)

@@ -12,6 +12,8 @@ import signal
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+from targets.provision.on_board import at_start
+from targets.provision.on_board.at_start import LASTING
 from targets.provision.on_board.knobs import (
     Knob,
     Refused,
@@ -28,8 +30,6 @@ from targets.provision.on_board.place import MOST_BYTES, SCHEMA, VERSION, Place,
 OUTCOME = "halfbyte.firmware-outcome"
 _TRIES = 3
 _KEPT_OUTCOMES = 32
-# What a power cut does not undo by itself: nvpmodel keeps its mode on the disk.
-_LASTING = ("mode",)
 _OUTCOME = re.compile(r"outcome-[0-9a-f]{16}\.json", re.ASCII)
 _RESTORING_ORDER = ("clocks", "mode", "online", "file", "service", "swap")
 
@@ -91,7 +91,7 @@ def put_back(place: Place, why: str) -> Dict[str, Any]:
     before = [(checked(*entry), entry[2]) for entry in backup["before"]]
     restarted = backup["boot_id"] != boot_id()
     if restarted:  # what does not outlast a restart is gone by itself
-        todo = [(knob, value) for knob, value in before if knob.kind in _LASTING]
+        todo = [(knob, value) for knob, value in before if knob.kind in LASTING]
     else:
         todo = before
     left: Dict[Knob, str] = {}
@@ -224,6 +224,7 @@ def stop_guard(place: Place) -> None:
 
 def forget(place: Place) -> None:
     """Remove what was kept.  The lock is held."""
+    at_start.forget(place)
     for name in ("backup.json", "clocks.conf", "guard"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place.path(name))

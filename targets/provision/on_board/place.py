@@ -109,11 +109,16 @@ def loaded(path: str) -> Dict[str, Any]:
 
 
 def save(path: str, value: Dict[str, Any]) -> None:
+    """As JSON; see `save_text`."""
+    save_text(path, json.dumps(value), 0o644)
+
+
+def save_text(path: str, text: str, mode: int) -> None:
     """Whole or not at all, and on the disk."""
     part = path + ".part"
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(value, stream)
+        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     os.rename(part, path)

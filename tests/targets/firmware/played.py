@@ -39,7 +39,7 @@ FILES = {
     "/proc/mounts": "",
     "/proc/sys/kernel/random/boot_id": "first\n",
 }
-_PATHS = re.compile(r"(?<![\w.}\\*)])/(sys|proc|boot|var/lib|run)(?=[/\"'( ])")
+_PATHS = re.compile(r"(?<![\w.}\\*)])/(sys|proc|boot|etc/systemd|var/lib|run)(?=[/\"'( ])")
 
 
 @dataclasses.dataclass(frozen=True)

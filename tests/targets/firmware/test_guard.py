@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import fcntl
 import json
 import os
+import shlex
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,15 +111,18 @@ def test_nothing_is_set_while_somebodys_run_is_on(board: Played) -> None:
         assert board.ask(request(board, 2, PERFORMANCE, runs=["0" * 16]))["held"]
 
 
+NVPMODEL = (
+    '[ "$1" = -q ] && { echo "NV Power Mode: M"; cat "$HERE/mode"; exit; }\n'
+    'printf %s "$2" >"$HERE/mode"; touch "$HERE/changing"; [ "$2" = 0 ] || sleep 2\n'
+)
+UNIT = "/etc/systemd/system/halfbyte-at-start.service"
+
+
 @pytest.mark.parametrize("dies", ["at once", "in the change"])
 def test_what_a_killed_change_left_is_put_back(board: Played, dies: str) -> None:
     """A power mode takes seconds to set; whoever sets it may be killed meanwhile."""
     board.write("/mode", "0")
-    board.tool(
-        "nvpmodel",
-        '[ "$1" = -q ] && { echo "NV Power Mode: M"; cat "$HERE/mode"; exit; }\n'
-        'printf %s "$2" >"$HERE/mode"; touch "$HERE/changing"; [ "$2" = 0 ] || sleep 2\n',
-    )
+    board.tool("nvpmodel", NVPMODEL)
     process = board.start(request(board, 1, ("mode", "", "3"), PERFORMANCE, lease_s=1.0))
     played.wait("the change", (board.folder / "changing").exists)
     if dies == "in the change":
@@ -220,3 +227,66 @@ def test_leftovers_are_put_back_only_where_nobody_stands_for_them(board: Played)
         os.kill(pid, signal.SIGKILL)
     assert board.ask(asked)["outcome"]["why"] == "leftover"
     assert board.read(GOVERNOR) == "ondemand\n"
+
+
+def start_of(board: Played) -> None:
+    """A start of the board's, and what systemd does of the unit then."""
+    board.restart()
+    wanted = board.path("/etc/systemd/system/multi-user.target.wants") / Path(UNIT).name
+    if not wanted.exists():
+        return
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(wanted.read_text())
+    if Path(unit["Unit"]["ConditionPathExists"]).exists():
+        subprocess.run(shlex.split(unit["Service"]["ExecStart"]), check=True, timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="units are root's")
+def test_a_power_mode_is_put_back_at_the_next_start(board: Played) -> None:
+    """It is on the board's disk, and so outlasts a power cut; what the kernel forgets does not."""
+    board.path("/run/systemd/system").mkdir(parents=True)
+    board.path("/etc/systemd/system").mkdir(parents=True)
+    board.write("/mode", "0")
+    board.tool("nvpmodel", NVPMODEL)
+    assert board.ask(request(board, 1, ("mode", "", "3"), PERFORMANCE))["held"]
+    assert board.read("/mode") == "3"
+    board.write(GOVERNOR, "ondemand\n")
+    start_of(board)
+    assert board.read("/mode") == "0"
+    outcome = looked(board, 1)["outcome"]
+    assert (outcome["why"], outcome["restarted"], outcome["left"]) == ("leftover", True, [])
+    assert looked(board, 1)["backup"] is None
+    assert not board.path(UNIT).exists()
+    assert list(board.path("/etc/systemd/system/multi-user.target.wants").iterdir()) == []
+    assert not board.path("/var/lib/halfbyte").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="units are root's")
+def test_nothing_starts_with_the_board_unless_it_must(board: Played) -> None:
+    board.path("/run/systemd/system").mkdir(parents=True)
+    board.path("/etc/systemd/system").mkdir(parents=True)
+    board.write("/mode", "0")
+    board.tool("nvpmodel", NVPMODEL)
+    board.ask(request(board, 1, PERFORMANCE))
+    assert not board.path(UNIT).exists(), "a restart undoes it anyway"
+    board.ask(request(board, 2, ("mode", "", "3"), ours=[f"{1:016x}"]))
+    assert board.path(UNIT).exists()
+    assert end(board, 2)["left"] == []
+    assert not board.path(UNIT).exists()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+@pytest.mark.skipif(os.geteuid() != 0, reason="units are root's")
+def test_systemd_takes_the_unit(board: Played, tmp_path: Path) -> None:
+    board.path("/run/systemd/system").mkdir(parents=True)
+    board.path("/etc/systemd/system").mkdir(parents=True)
+    board.write("/mode", "0")
+    board.tool("nvpmodel", NVPMODEL)
+    board.ask(request(board, 1, ("mode", "", "3")))
+    unit = tmp_path / Path(UNIT).name
+    shutil.copy(board.path(UNIT), unit)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True
+    )
+    assert (done.returncode, unit.name in done.stderr) == (0, False), done.stderr
