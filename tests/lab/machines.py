@@ -46,7 +46,10 @@ VIRT = Machine(
     model="linux,dummy-virt",
     board="virt",
     memory_mib=1024,
-    modules=("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "ext4"),
+    modules=(
+        *("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "ext4"),
+        *("lzo", "lzo-rle", "zram"),
+    ),
     root="/dev/vda",
     console="ttyAMA0",
     options=(

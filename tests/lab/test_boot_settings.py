@@ -41,7 +41,7 @@ def planned(board: Board) -> Plan:
     wanted = resolve.resolve(KNOWN, "raspberry-pi-3", "benchmark")
     rows = [d for d in compare(wanted, board.seen) if d.row.key == "pi.config"]
     assert [(d.row.where, d.row.now, d.row.wanted) for d in rows] == [
-        (CONFIG, "gpu_mem=76", "gpu_mem=32")
+        (f"{CONFIG}, gpu_mem", "gpu_mem=76", "gpu_mem=32")
     ]
     plan = boot.plan(board, wanted)
     assert plan is not None

@@ -273,6 +273,32 @@ def test_after_a_power_cut_a_machine_is_as_it_began(virt: Machine, tmp_path: Pat
     assert as_root(virt, "ls /var/lib/halfbyte") == ""
 
 
+SWAP_ON = """
+dd if=/dev/zero of=/swap bs=1M count=16 2>/dev/null && chmod 600 /swap &&
+echo 16M >/sys/block/zram0/disksize && mkswap /swap >/dev/null && mkswap /dev/zram0 >/dev/null &&
+swapon -p 5 /swap && swapon -p 100 /dev/zram0 && cat /proc/swaps
+"""
+SWAP_GONE = "swapoff -a; rm -f /swap; echo 1 >/sys/block/zram0/reset"
+
+
+def test_swap_on_disk_and_in_memory_is_switched_off_and_comes_back(
+    virt: Machine, tmp_path: Path
+) -> None:
+    """A machine's own kernel: its areas are nobody else's."""
+    before = as_root(virt, SWAP_ON)
+    assert ("/swap" in before, "/dev/zram0" in before) == (True, True)
+    off = {"cpu.governor": "keep", "swap.disk": "off", "swap.zram": "off"}
+    try:
+        with seen(virt.address, tmp_path / "known") as board:
+            wanted = resolve.resolve(KNOWN, "generic", "benchmark", off)
+            lease = Lease.take(board, wanted, deadline=Deadline.after(300), lease_s=300)
+            assert len(as_root(virt, "cat /proc/swaps").splitlines()) == 1
+            lease.end(deadline=Deadline.after(100))
+        assert sorted(as_root(virt, "cat /proc/swaps").split()) == sorted(before.split())
+    finally:
+        as_root(virt, SWAP_GONE)
+
+
 def test_the_board_is_told_by_its_device_tree_and_not_by_its_name(
     furnished: described.Board, tmp_path: Path
 ) -> None:

@@ -58,8 +58,14 @@ def rows(key: str, wanted: Value, seen: Seen) -> Sequence[Row]:
     lines = []
     for line in wanted:
         now = effective(texts[found.path], line, compatible.split("\0"))
-        lines.append(Row(key, found.path, now or "not set", line))
+        lines.append(Row(key, f"{found.path}, {_option(line)}", now or "not set", line))
     return lines
+
+
+def _option(line: str) -> str:
+    """What a line sets, by which it differs from the others of one value."""
+    found = re.match(r"(dtparam=)?\w+", line)
+    return line if found is None else found[0]
 
 
 PI_CONFIG = Kind(

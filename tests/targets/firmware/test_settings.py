@@ -56,6 +56,16 @@ def test_an_older_kernel_has_a_folder_for_each_core_and_still_two_policies() -> 
     ]
 
 
+def test_each_line_of_config_txt_is_a_value_of_its_own() -> None:
+    found = rows("pi.config", ("dtparam=cooling_fan=on", "gpu_mem=32", "dtparam=fan_temp0=40000"))
+    path = "/boot/firmware/config.txt"
+    assert [(row.where, row.now, row.wanted) for row in found] == [
+        (f"{path}, dtparam=cooling_fan", "not set", "dtparam=cooling_fan=on"),
+        (f"{path}, gpu_mem", "gpu_mem=76", "gpu_mem=32"),
+        (f"{path}, dtparam=fan_temp0", "not set", "dtparam=fan_temp0=40000"),
+    ]
+
+
 def test_one_policy_can_be_asked_for_by_itself() -> None:
     known = Library(shipped())
     asked = dict([override("cpu.governor.policy4=powersave")])
