@@ -48,7 +48,7 @@ VIRT = Machine(
     memory_mib=1024,
     modules=(
         *("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "ext4"),
-        *("lzo", "lzo-rle", "zram"),
+        "zram",
     ),
     root="/dev/vda",
     console="ttyAMA0",

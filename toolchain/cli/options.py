@@ -112,6 +112,11 @@ _timing: list[Callable[[Any], Any]] = [
         help="One setting of the profile otherwise, such as cpu.governor=performance.",
     ),
     click.option(
+        "--config",
+        type=existing_file(),
+        help="A file of board settings laid over all others.",
+    ),
+    click.option(
         "--ask-sudo",
         is_flag=True,
         help="Ask for the password of sudo on the board, where settings need it.",
@@ -287,21 +292,22 @@ def measuring_of(asked: dict[str, Any]) -> Measuring:
 
 
 def _board_settings(asked: dict[str, Any]) -> Asked:
-    """Raises InputError: --set without --profile."""
+    """Raises InputError: --set, --config or --ask-sudo without --profile."""
     from targets.firmware.resolve import override
     from toolchain.boardsettings import Asked
     from toolchain.cli.trust import trust
 
     if asked["profile"] is None:
-        if asked["overrides"] or asked["ask_sudo"]:
+        if asked["overrides"] or asked["ask_sudo"] or asked["config"]:
             raise InputError(
-                "--set and --ask-sudo are about the settings of a profile",
+                "--set, --config and --ask-sudo are about the settings of a profile",
                 hint="Add --profile benchmark.",
             )
         return Asked()
     password = trust(accept_new=False).password if asked["ask_sudo"] else None
     return Asked(
         asked["profile"],
+        config=asked["config"],
         overrides=tuple(override(text) for text in asked["overrides"]),
         password=password,
     )
