@@ -10,6 +10,7 @@ from toolchain.compare import words
 from toolchain.compare.pairs import Comparison
 from toolchain.compare.sides import Side
 from toolchain.compare.verdicts import Pair, Verdict
+from toolchain.report.plain import rounded
 
 SCHEMA = "halfbyte.comparison"
 VERSION = 1
@@ -59,7 +60,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "b": _side(pair.b),
         "different": [verdict.figure for verdict in pair.different],
         "same_file": pair.same_file,
-        "agreement": _rounded(pair.agreement),
+        "agreement": rounded(pair.agreement),
         "reasons": [{"code": r.code, "text": r.text, "side": r.side or None} for r in pair.reasons],
         "verdicts": [_verdict(verdict) for verdict in pair.verdicts],
     }
@@ -82,18 +83,14 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "figure": verdict.figure,
         "outcome": str(verdict.outcome),
         "unit": str(verdict.unit),
-        "a": _rounded(verdict.a),
-        "b": _rounded(verdict.b),
+        "a": rounded(verdict.a),
+        "b": rounded(verdict.b),
         "by": "ratio" if verdict.unit.by_ratio else "difference",
-        "difference": _rounded(verdict.difference),
+        "difference": rounded(verdict.difference),
         "ci95": None
         if verdict.low is None or verdict.high is None
-        else [_rounded(verdict.low), _rounded(verdict.high)],
+        else [rounded(verdict.low), rounded(verdict.high)],
         "better": verdict.better,
         "blunt": verdict.blunt,
         "why": verdict.why,
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

@@ -8,7 +8,7 @@ from typing import Any
 
 from toolchain.report.figures import Report
 from toolchain.report.json_report import as_json
-from toolchain.report.text import clean
+from toolchain.report.plain import cell
 
 _COLUMNS = {
     "model": (
@@ -31,7 +31,6 @@ _PARTS = {
     "power": ("mean_w", "energy_j"),
     "inference_ms": ("p50", "p90", "p95", "p99", "samples"),
 }
-_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that begins so
 
 
 class CsvWriter:
@@ -78,22 +77,13 @@ def _telemetry(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(run: dict[str, Any]) -> dict[str, Any]:
-    row = {"partial": _cell(run["partial"]), "doubts": " ".join(run["doubts"])}
+    row = {"partial": cell(run["partial"]), "doubts": " ".join(run["doubts"])}
     for block, columns in _COLUMNS.items():
         for column in columns:
             value = run[block][column]
             for index, part in enumerate(_PARTS.get(column, ())):
                 of_part = value.get(part) if isinstance(value, dict) else value and value[index]
-                row[f"{block}_{column}_{part}"] = _cell(of_part)
+                row[f"{block}_{column}_{part}"] = cell(of_part)
             if column not in _PARTS:
-                row[f"{block}_{column}"] = _cell(value)
+                row[f"{block}_{column}"] = cell(value)
     return row
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        text = clean(value)
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return value

@@ -16,6 +16,7 @@ from toolchain.report.figures import (
     RunFigures,
     Watched,
 )
+from toolchain.report.plain import rounded
 
 SCHEMA = "halfbyte.report"
 VERSION = 1
@@ -124,14 +125,14 @@ def _model(run: RunFigures) -> dict[str, Any]:
         "recipe": model.recipe,
         "bits": model.bits,
         "file_bytes": model.file_bytes,
-        "bits_per_weight": _rounded(model.bits_per_weight),
+        "bits_per_weight": rounded(model.bits_per_weight),
         "sha256": model.sha256,
         "parameters": model.parameters,
         "fp32_bytes": model.fp32_bytes,
         "fp16_bytes": model.fp16_bytes,
-        "ratio_fp32": _rounded(model.ratio_fp32),
-        "ratio_fp16": _rounded(model.ratio_fp16),
-        "ratio_float_file": _rounded(model.ratio_float_file),
+        "ratio_fp32": rounded(model.ratio_fp32),
+        "ratio_fp16": rounded(model.ratio_fp16),
+        "ratio_float_file": rounded(model.ratio_float_file),
         "classes": len(model.names) or None,
         "source_sha256": model.source_sha256,
         "licence": model.licence,
@@ -154,7 +155,7 @@ def _target(run: RunFigures) -> dict[str, Any]:
         "mem_total_bytes": target.mem_total_bytes,
         "cpus_allowed": target.cpus_allowed,
         "governors": list(target.governors),
-        "hottest_c": _rounded(target.hottest_c),
+        "hottest_c": rounded(target.hottest_c),
         "kind": target.kind,
         "soc": target.soc,
         "cores": target.cores,
@@ -166,17 +167,17 @@ def _accuracy(run: RunFigures) -> dict[str, Any]:
     accuracy = run.accuracy
     interval = accuracy.ap_lost_ci95
     return {
-        "ap": _rounded(accuracy.ap),
-        "ap50": _rounded(accuracy.ap50),
-        "ap_float": _rounded(accuracy.ap if run.is_float else accuracy.ap_float),
-        "ap_lost": _rounded(accuracy.ap_lost),
-        "ap_lost_ci95": [_rounded(bound) for bound in interval] if interval else None,
-        "agreement": _rounded(accuracy.agreement),
+        "ap": rounded(accuracy.ap),
+        "ap50": rounded(accuracy.ap50),
+        "ap_float": rounded(accuracy.ap if run.is_float else accuracy.ap_float),
+        "ap_lost": rounded(accuracy.ap_lost),
+        "ap_lost_ci95": [rounded(bound) for bound in interval] if interval else None,
+        "agreement": rounded(accuracy.agreement),
         "images": accuracy.images,
-        "ap75": _rounded(accuracy.ap75),
-        "ap_small": _rounded(accuracy.ap_small),
-        "ap_medium": _rounded(accuracy.ap_medium),
-        "ap_large": _rounded(accuracy.ap_large),
+        "ap75": rounded(accuracy.ap75),
+        "ap_small": rounded(accuracy.ap_small),
+        "ap_medium": rounded(accuracy.ap_medium),
+        "ap_large": rounded(accuracy.ap_large),
         "compared_images": accuracy.compared_images,
         "agreement_images": accuracy.agreement_images,
         "detections": accuracy.detections,
@@ -188,8 +189,8 @@ def _accuracy(run: RunFigures) -> dict[str, Any]:
 def _speed(run: RunFigures) -> dict[str, Any]:
     speed = run.speed
     return {
-        "fps_model": _rounded(speed.fps_model),
-        "fps_end_to_end": _rounded(speed.fps_end_to_end),
+        "fps_model": rounded(speed.fps_model),
+        "fps_end_to_end": rounded(speed.fps_end_to_end),
         "threads": speed.threads,
         "imgsz": list(speed.imgsz) if speed.imgsz else None,
         "inference_ms": _latency(speed.inference),
@@ -200,8 +201,8 @@ def _speed(run: RunFigures) -> dict[str, Any]:
         "repeats": speed.repeats,
         "burst_ms": _latency(speed.burst),
         "sustained_ms": _latency(speed.sustained),
-        "latency_slope_percent_per_minute": _rounded(speed.latency_slope),
-        "temperature_slope_c_per_minute": _rounded(speed.temperature_slope),
+        "latency_slope_percent_per_minute": rounded(speed.latency_slope),
+        "temperature_slope_c_per_minute": rounded(speed.temperature_slope),
         "steady": speed.steady,
         "cpus": list(speed.cpus),
     }
@@ -212,16 +213,16 @@ def _latency(latency: Latency | None) -> dict[str, Any]:
         known = (*_PERCENTILES, "mean", "min", "max", *(f"{name}_ci95" for name in _PERCENTILES))
         return {**dict.fromkeys(known), "samples": 0}
     return {
-        "p50": _rounded(latency.p50_ms),
-        "p90": _rounded(latency.p90_ms),
-        "p95": _rounded(latency.p95_ms),
-        "p99": _rounded(latency.p99_ms),
-        "mean": _rounded(latency.mean_ms),
-        "min": _rounded(latency.min_ms),
-        "max": _rounded(latency.max_ms),
+        "p50": rounded(latency.p50_ms),
+        "p90": rounded(latency.p90_ms),
+        "p95": rounded(latency.p95_ms),
+        "p99": rounded(latency.p99_ms),
+        "mean": rounded(latency.mean_ms),
+        "min": rounded(latency.min_ms),
+        "max": rounded(latency.max_ms),
         "samples": latency.samples,
         **{
-            f"{name}_ci95": [_rounded(bound) for bound in latency.bounds_ms[share]]
+            f"{name}_ci95": [rounded(bound) for bound in latency.bounds_ms[share]]
             for name, share in _PERCENTILES.items()
         },
     }
@@ -236,8 +237,8 @@ def _memory(run: RunFigures) -> dict[str, Any]:
         "before_rss_bytes": memory.before_rss_bytes,
         "load_pss_bytes": memory.load_pss_bytes,
         "swap_bytes": memory.swap_bytes,
-        "load_ms": _rounded(memory.load_ms),
-        "expand_ms": _rounded(memory.expand_ms),
+        "load_ms": rounded(memory.load_ms),
+        "expand_ms": rounded(memory.expand_ms),
     }
 
 
@@ -245,8 +246,8 @@ def _watched(watched: Watched) -> dict[str, Any]:
     power = watched.power
     return {
         "readings": watched.readings,
-        "period_s": _rounded(watched.period_s),
-        "sampler_share": _rounded(watched.sampler_share, 6),
+        "period_s": rounded(watched.period_s),
+        "sampler_share": rounded(watched.sampler_share, 6),
         "throttling": list(watched.throttling) if watched.knows_throttling else None,
         "throttled_before": list(watched.throttled_before) if watched.knows_throttling else None,
         "held_back": dict(watched.held_back),
@@ -256,8 +257,8 @@ def _watched(watched: Watched) -> dict[str, Any]:
         else {
             "rails": list(power.rails),
             "meaning": power.meaning,
-            "mean_w": _rounded(power.mean_w),
-            "energy_j": _rounded(power.energy_j, 6),
+            "mean_w": rounded(power.mean_w),
+            "energy_j": rounded(power.energy_j, 6),
             "readings": power.readings,
         },
         "series": [
@@ -265,10 +266,10 @@ def _watched(watched: Watched) -> dict[str, Any]:
                 "quantity": one.quantity,
                 "name": one.name,
                 "unit": one.unit,
-                "low": _rounded(one.low),
-                "mean": _rounded(one.mean),
-                "high": _rounded(one.high),
-                "points": [[_rounded(at_s, 3), _rounded(value)] for at_s, value in one.points],
+                "low": rounded(one.low),
+                "mean": rounded(one.mean),
+                "high": rounded(one.high),
+                "points": [[rounded(at_s, 3), rounded(value)] for at_s, value in one.points],
             }
             for one in watched.series
         ],
@@ -276,9 +277,5 @@ def _watched(watched: Watched) -> dict[str, Any]:
     }
 
 
-def _rounded(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None else round(value, digits)
-
-
 def _rounded_all(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: _rounded(value) for name, value in values.items()}
+    return {name: rounded(value) for name, value in values.items()}

@@ -10,20 +10,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from targets.agent import wire
-from toolchain.report.text import clean
+from toolchain.report.plain import cell, rounded
 from toolchain.sweep.grid import LeftOut
 from toolchain.sweep.results import Results, Row
 
 SCHEMA: Final = "halfbyte.sweep"
 VERSION: Final = 1
-_DIGITS: Final = 4
 _COLUMNS: Final = (
     "model", "weights", "recipe", "bits", "imgsz_height", "imgsz_width", "file_bytes", "sha256",
     "power_mode", "threads", "ap", "ap_lost", "ap_lost_low", "ap_lost_high", "agreement",
     "fps_model", "fps_end_to_end", "p50_ms", "p50_low_ms", "p50_high_ms", "watts", "joule",
     "peak_rss_bytes", "best", "partial", "doubts", "folder",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run a text that begins so
 
 
 def to_json(found: Results, left_out: Sequence[LeftOut], command: Sequence[str]) -> str:
@@ -57,15 +55,14 @@ def to_csv(found: Results) -> str:
     writer.writeheader()
     for row in found.rows:
         plain = _plain(row)
-        for name, pair, parts in (
-            ("imgsz", plain.pop("imgsz"), ("imgsz_height", "imgsz_width")),
-            ("ap_lost", plain.pop("ap_lost_ci95"), ("ap_lost_low", "ap_lost_high")),
-            ("p50", plain.pop("p50_ci95_ms"), ("p50_low_ms", "p50_high_ms")),
+        for pair, parts in (
+            (plain.pop("imgsz"), ("imgsz_height", "imgsz_width")),
+            (plain.pop("ap_lost_ci95"), ("ap_lost_low", "ap_lost_high")),
+            (plain.pop("p50_ci95_ms"), ("p50_low_ms", "p50_high_ms")),
         ):
-            del name
             plain |= dict(zip(parts, pair or (None, None), strict=True))
         plain["doubts"] = " ".join(plain["doubts"])
-        writer.writerow({name: _cell(plain[name]) for name in _COLUMNS})
+        writer.writerow({name: cell(plain[name]) for name in _COLUMNS})
     return stream.getvalue()
 
 
@@ -81,16 +78,16 @@ def _plain(row: Row) -> dict[str, Any]:
         "sha256": model.sha256,
         "power_mode": row.combination.mode,
         "threads": row.combination.threads,
-        "ap": _rounded(row.ap),
-        "ap_lost": _rounded(row.ap_lost),
+        "ap": rounded(row.ap),
+        "ap_lost": rounded(row.ap_lost),
         "ap_lost_ci95": _pair(row.ap_lost_ci95),
-        "agreement": _rounded(row.agreement),
-        "fps_model": _rounded(row.fps_model),
-        "fps_end_to_end": _rounded(row.fps_end_to_end),
-        "p50_ms": _rounded(row.p50_ms),
+        "agreement": rounded(row.agreement),
+        "fps_model": rounded(row.fps_model),
+        "fps_end_to_end": rounded(row.fps_end_to_end),
+        "p50_ms": rounded(row.p50_ms),
         "p50_ci95_ms": _pair(row.p50_ci95),
-        "watts": _rounded(row.watts),
-        "joule": _rounded(row.joule, 6),
+        "watts": rounded(row.watts),
+        "joule": rounded(row.joule, 6),
         "power_is": row.power_is,
         "peak_rss_bytes": row.peak_rss_bytes,
         "best": row.best,
@@ -102,17 +99,4 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _pair(bounds: tuple[float | None, float | None] | None) -> list[float | None] | None:
-    return None if bounds is None else [_rounded(bound) for bound in bounds]
-
-
-def _rounded(value: float | None, digits: int = _DIGITS) -> float | None:
-    return None if value is None else round(value, digits)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        words = clean(value)
-        return f"'{words}" if words.startswith(_FORMULA) else words
-    return value
+    return None if bounds is None else [rounded(bound) for bound in bounds]
