@@ -5,14 +5,13 @@ Every step is kept under the hash of what decides it, so a second call finds wha
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,7 +213,7 @@ def make_quantized(
                 calibration,
                 recipe,
                 sensitivity=sensitivity,
-                pictures=_seen(pictures, made) if options.recovery else (),
+                pictures=list(seen(pictures, made.imgsz)) if options.recovery else (),
                 options=options,
                 progress=progress,
             )
@@ -227,19 +226,22 @@ def make_quantized(
     )
 
 
-def _seen(pictures: Pictures, made: FloatModel) -> list[NDArray[np.float32]]:
+def seen(pictures: Pictures, imgsz: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
     """The pictures that a sensitivity was measured on, in its order, as the network takes them.
+
+    imgsz: height and width.  float32 [1, h, w, 3].
 
     By their contents and not by the names it keeps: those may repeat in other folders.
     """
     from targets.agent.frames import FrameUnreadable, letterbox, read_picture
     from targets.agent.inputs import pack
 
-    found = []
     for path in pictures.spread(SENSITIVITY_IMAGES).paths:
-        with contextlib.suppress(FrameUnreadable):  # left out there too
-            found.append(pack(letterbox(read_picture(path), made.imgsz).pixels, "float32"))
-    return found
+        try:
+            picture = read_picture(path)
+        except FrameUnreadable:  # left out there too
+            continue
+        yield pack(letterbox(picture, imgsz).pixels, "float32")
 
 
 def place(path: Path, to: Path) -> Path:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from toolchain import making
+from toolchain.making import Pictures
+from toolchain.quantize import Options, parse, quantize
 from toolchain.quantize.granularity import Channel, Group, Layer, Network
 from toolchain.study import models
 from toolchain.study.cell import Cell, Combined
 from toolchain.study.filters import filters, methods_of
 from toolchain.study.float_moments import LayerMoments
 from toolchain.study.made import Made, count
-from toolchain.study.material import Opened
+from toolchain.study.material import Material, Opened
 from toolchain.study.proxy import layer_error
+from toolchain.tflite import flatbuffer
 
 
 def made(source: Opened, cell: Cell) -> Made:
@@ -130,3 +137,51 @@ def test_a_layers_proxy_is_the_squared_error_at_its_output_by_gradient() -> None
     found = layer_error(exact, stored, LayerMoments(covariance, mean), energy)
     assert found == pytest.approx(expected, rel=1e-4)
     assert layer_error(exact, exact, LayerMoments(covariance, mean), energy) == 0
+
+
+def test_what_an_int8_cell_runs_is_what_the_quantizer_makes(source: Opened) -> None:
+    """The same ranges, the same float box outputs: a figure of the study is one of a model."""
+    cell = Cell("uniform", 8, Channel(), "min-max", activations="int8")
+    groups = models.ranges(source, cell)
+    ours = models.build(source, cell, groups, filters(source, cell, groups)).runs
+    theirs = quantize(
+        source.material.float_model.tflite.read_bytes(),
+        source.calibration,
+        parse("w8c-a8"),
+        sensitivity=source.sensitivity,
+        options=Options(recovery=None),
+    ).model
+    assert parts(ours) == parts(theirs)
+
+
+def parts(model: bytes) -> list[tuple[bytes, str, list[float], bytes]]:
+    """Tensors of a model: name, type, scales, content; all but what its metadata say."""
+    parsed = flatbuffer.parse(model)
+    (subgraph,) = parsed.subgraphs
+    found = []
+    for tensor in subgraph.tensors:
+        scales = None if tensor.quantization is None else tensor.quantization.scale
+        data = parsed.buffers[tensor.buffer].data
+        found.append(
+            (
+                bytes(tensor.name),
+                str(tensor.type),
+                [] if scales is None else [float(scale) for scale in scales],
+                b"" if data is None else bytes(data),
+            )
+        )
+    return sorted(found)
+
+
+def test_pictures_of_one_name_in_two_folders_are_two_pictures(
+    material: Material, pictures: Pictures, tmp_path: Path
+) -> None:
+    paths = []
+    for number, path in enumerate(pictures.paths[:2]):
+        paths.append(tmp_path / str(number) / "picture.jpg")
+        paths[-1].parent.mkdir()
+        paths[-1].write_bytes(path.read_bytes())
+    again = making.find_calibration(tmp_path, limit=2)
+    assert [path.name for path in again.paths] == ["picture.jpg"] * 2
+    first, second = Opened(dataclasses.replace(material, pictures=again)).seen()
+    assert not np.array_equal(first, second)

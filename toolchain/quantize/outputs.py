@@ -1,8 +1,13 @@
-"""What the metadata say of a graph's outputs."""
+"""What the metadata say of a graph's outputs, and what of them stays float."""
 
 from __future__ import annotations
 
-from toolchain.quantize.graph import FloatGraph
+import dataclasses
+
+import numpy as np
+
+from toolchain.quantize.graph import FloatGraph, Operation
+from toolchain.quantize.recovered import Recovered
 from toolchain.tflite.metadata import Metadata
 
 
@@ -20,6 +25,15 @@ def box_makers(graph: FloatGraph, facts: Metadata | None) -> frozenset[int]:
         for operation in graph.convolutions
         if boxes.intersection(names.get(operation.output, ()))
         and operation.output not in graph.consumers
+    )
+
+
+def exact(graph: FloatGraph, operation: Operation, made: Recovered) -> Recovered:
+    """Filters of float outputs stay as they are: few bits would cost more there than they save."""
+    return dataclasses.replace(
+        made,
+        weights=graph.constant(operation.inputs[1]).astype(np.float32),
+        bias=graph.bias(operation),
     )
 
 

@@ -22,7 +22,7 @@ from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.quantize.learned import learn
 from toolchain.quantize.nearest import round_to_nearest
 from toolchain.quantize.options import Form, Options, check
-from toolchain.quantize.outputs import box_makers, logits
+from toolchain.quantize.outputs import box_makers, exact, logits
 from toolchain.quantize.pinned import Pinned
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
 from toolchain.quantize.rate import Pace, Pacing
@@ -211,15 +211,9 @@ class _Work:
         )
 
     def _as_filed(self, index: int, made: Recovered) -> Recovered:
-        """Filters of float outputs stay exact: few bits would cost more there than they save."""
         if index not in self._chosen.islands:
             return made
-        operation = self._graph.operations[index]
-        return dataclasses.replace(
-            made,
-            weights=self._graph.constant(operation.inputs[1]).astype(np.float32),
-            bias=self._graph.bias(operation),
-        )
+        return exact(self._graph, self._graph.operations[index], made)
 
     def written(
         self, groups: tuple[GroupPlan, ...], made: Mapping[int, Recovered], *, recovered: bool

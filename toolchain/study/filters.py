@@ -11,14 +11,16 @@ from toolchain.quantize import plan as planning
 from toolchain.quantize.granularity import Channel, Network
 from toolchain.quantize.methods import EIGHT_BITS, Method
 from toolchain.quantize.nearest import round_to_nearest
+from toolchain.quantize.outputs import exact
 from toolchain.quantize.plan import GroupPlan
 from toolchain.quantize.rate import Pace
 from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.recovery import Settings, floors_of, recover
 from toolchain.study.cell import Cell, Combined
 from toolchain.study.combined import combine
-from toolchain.study.made import coded_bits
+from toolchain.study.made import FLOAT, coded_bits
 from toolchain.study.material import Opened
+from toolchain.study.models import islands
 from toolchain.study.shared import round_together
 
 SPARED: Final = 2
@@ -33,6 +35,23 @@ def filters(
     groups: scales of int8 activations, () for float ones.  Raises OutOfRange (an impossible
     number of bits), NotFinite, RecipeError, UnsupportedModel.
     """
+    made = _rounded(opened, cell, groups, progress)
+    for index in islands(opened, cell):
+        made[index] = _kept_float(opened, index, made[index])
+    return made
+
+
+def _kept_float(opened: Opened, index: int, made: Recovered) -> Recovered:
+    """As float32 takes room."""
+    found = exact(opened.graph, opened.graph.operations[index], made)
+    bits = 32.0 * found.weights.size
+    method = dataclasses.replace(found.method, scheme=FLOAT)
+    return dataclasses.replace(found, coded=None, scale=None, stored_bits=bits, method=method)
+
+
+def _rounded(
+    opened: Opened, cell: Cell, groups: tuple[GroupPlan, ...], progress: Progress
+) -> dict[int, Recovered]:
     graph = opened.graph
     statistics = planning.channel_means(graph, opened.calibration)
     if isinstance(cell.reach, Network):

@@ -23,6 +23,9 @@ from toolchain.study.material import Opened
 from toolchain.study.proxy import layer_error
 from toolchain.tflite.packed_codecs import store
 
+FLOAT: Final = "float32"
+"""The method of a filter that is not quantized."""
+
 BIAS_BITS: Final = 32
 """A bias is a float32, or an int32 beside int8 activations."""
 
@@ -98,4 +101,6 @@ def coded_bits(coded: CodedFilter) -> float:
 
 
 def _words(method: Method) -> str:
+    if method.scheme == FLOAT:
+        return FLOAT
     return f"{method.scheme} {method.bits:g} {words_of(method.granularity)}"

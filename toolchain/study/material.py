@@ -7,6 +7,7 @@ second moments come from its cache, or are made there.
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -68,14 +69,7 @@ class Opened:
 
     def seen(self, limit: int | None = None) -> list[NDArray[np.float32]]:
         """The pictures of the sensitivity, in its order: float32 [1, h, w, 3]."""
-        from targets.agent.frames import letterbox, read_picture
-        from targets.agent.inputs import pack
-
-        paths = {path.name: path for path in self.material.pictures.paths}
-        return [
-            pack(letterbox(read_picture(paths[name]), self.graph.imgsz).pixels, "float32")
-            for name in self.sensitivity.images[:limit]
-        ]
+        return list(islice(making.seen(self.material.pictures, self.graph.imgsz), limit))
 
     def _gathered(self, progress: Progress) -> Path:
         made, pictures = self.material.float_model, self.material.pictures

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from toolchain.quantize import plan as planning
+from toolchain.quantize.outputs import box_makers, logits
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
 from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.write import Written, write
@@ -31,28 +32,27 @@ def ranges(opened: Opened, cell: Cell) -> tuple[GroupPlan, ...]:
     """Scales of int8 activations as the quantizer chooses them; () where they stay float."""
     if cell.activations == "float":
         return ()
+    graph, facts = opened.graph, opened.facts
     return planning.choose_ranges(
-        opened.graph, opened.calibration, frozenset(), islands(opened), opened.sensitivity
+        graph,
+        opened.calibration,
+        logits(graph, facts),
+        box_makers(graph, facts),
+        opened.sensitivity,
     )
 
 
-def islands(opened: Opened) -> frozenset[int]:
-    """Convolutions that make boxes alone stay float, as in the quantizer's int8 models."""
-    levels = opened.facts.head.levels
-    boxes = {level.boxes for level in levels if level.boxes != level.classes}
-    names = opened.graph.output_names()
-    return frozenset(
-        operation.index
-        for operation in opened.graph.convolutions
-        if boxes.intersection(names.get(operation.output, ()))
-    )
+def islands(opened: Opened, cell: Cell) -> frozenset[int]:
+    """Convolutions that stay float beside int8 activations, as in the quantizer's models."""
+    boxes = box_makers(opened.graph, opened.facts)
+    return boxes if cell.activations == "int8" else frozenset()
 
 
 def build(
     opened: Opened, cell: Cell, groups: tuple[GroupPlan, ...], filters: Mapping[int, Recovered]
 ) -> Built:
     """The cell's model.  filters: by operator index."""
-    kept_float = islands(opened) if groups else frozenset()
+    kept_float = islands(opened, cell)
     layers = tuple(
         LayerPlan(operation, filters[operation.index], operation.index in kept_float)
         for operation in opened.graph.convolutions
@@ -67,9 +67,11 @@ def _packed_bytes(written: Written, layers: tuple[LayerPlan, ...], is_int8: bool
     filters, scales = {}, {}
     for layer in layers:
         tensor, made = written.filters[layer.operation.index], layer.made
+        if layer.is_island:
+            continue
         if made.coded is None or made.scale is None:
             return None
         filters[tensor] = made.coded
-        if layer.is_island or not is_int8:
+        if not is_int8:
             scales[tensor] = made.scale
     return len(packed.pack(written.model, filters, scales))

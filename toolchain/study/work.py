@@ -19,7 +19,7 @@ from targets.files import write_whole
 from targets.places import cache_dir
 from targets.progress import SILENT, Progress
 from toolchain.cache import Cache
-from toolchain.errors import DoesNotRun, OutOfRange, RecipeError, UnsupportedModel
+from toolchain.errors import DoesNotRun, NotFinite, OutOfRange, RecipeError, UnsupportedModel
 from toolchain.runmeta import built
 from toolchain.study import identity, models
 from toolchain.study.cell import Cell
@@ -30,7 +30,7 @@ from toolchain.study.running import detect
 
 _MODEL, _MADE = "model.tflite.z", "made.json"
 
-REFUSALS: Final = (OutOfRange, RecipeError, UnsupportedModel, DoesNotRun)
+REFUSALS: Final = (OutOfRange, NotFinite, RecipeError, UnsupportedModel, DoesNotRun)
 """What is said of a cell and not of the study: the others go on."""
 
 _alone = threading.Lock()
@@ -63,8 +63,9 @@ class Done:
 def do(material: Material, job: Job, *, threads: int, progress: Progress = SILENT) -> Done:
     """Raises DataError (other files or other code than the study's), and what is no refusal."""
     with _alone:
+        source = opened(material, progress=progress)
         try:
-            return _do(opened(material), job, threads, progress)
+            return _do(source, job, threads, progress)
         except REFUSALS as error:
             if job.cell is None:
                 raise
