@@ -110,6 +110,55 @@ def test_a_folder_that_is_gone_is_forgotten(folder: Path) -> None:
     assert len(index.entries()) == 1  # known from then on
 
 
+def test_a_folder_of_a_disk_that_is_away_is_listed_again_when_it_is_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    del folder
+    disk = tmp_path / "disk"
+    for name in ("a", "b/c"):
+        create(disk / name)
+        history.note(disk / name)
+    disk.rename(tmp_path / "away")
+    disk.mkdir()  # the place where it belongs
+    assert len(index.entries()) == 1
+    disk.rmdir()
+    assert len(index.entries()) == 1
+    (tmp_path / "away").rename(disk)
+    assert {entry.folder.name for entry in index.entries()} == {"run", "a", "c"}
+
+
+def test_a_folder_that_is_noted_while_others_are_listed_stays_known(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.note(tmp_path / "gone")
+    late = create(tmp_path / "late").path
+    stamp = index.stamp
+
+    def slow(path: Path) -> str | None:
+        history.note(late)
+        return stamp(path)
+
+    monkeypatch.setattr(index, "stamp", slow)
+    index.entries()
+    assert set(known.folders()) == {folder, late}
+
+
+def test_what_several_write_into_the_list_at_once_is_all_in_it(tmp_path: Path) -> None:
+    for number in range(20):
+        history.note(tmp_path / f"old-{number}")
+
+    def work(number: int) -> None:
+        known.change(drop=[tmp_path / f"old-{number}"])
+        history.note(tmp_path / f"new-{number}")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {path.name for path in known.folders()} == {f"new-{number}" for number in range(20)}
+
+
 def test_a_damaged_folder_is_listed_with_what_is_wrong(folder: Path) -> None:
     (folder / "run.json").write_text("{")
     [entry] = index.entries()
