@@ -6,7 +6,8 @@ A gate whose figure is unknown fails: what nobody measured is not within a limit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Final
 
 from toolchain.compare.accuracy import accuracies
 from toolchain.compare.conditions import reasons
@@ -16,6 +17,12 @@ from toolchain.report import text
 from toolchain.report.figures import Latency
 
 _MB = 1_000_000
+# Codes of `compare.conditions`: without these the same, a difference is not the models' alone.
+_OF_ACCURACY: Final = frozenset(("confidence", "iou", "boxes", "multi-label"))
+_OF_TIME: Final = frozenset(
+    ("target", "board", "threads", "placement", "image-size", "governor", "profile", "overrides",
+     "config", "cpus", "fed", "in-force", "power-mode")
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +111,20 @@ def check(run: Named, limits: Limits, *, against: Named | None = None) -> Checke
 
 
 def _reference(side: Side, baseline: Sequence[Side], against: Named | None) -> Side | None:
-    """In the same folder the float model; elsewhere the same model, else the only one there."""
+    """The one that was named; else, on the same target, in the same folder the float model and
+    elsewhere the same model, or the only one.
+    """
+    if against is not None and against.key is not None:
+        return baseline[0]
+    here = [s for s in baseline if s.run.meta.target.name == side.run.meta.target.name]
     if against is None:
-        alike = [s for s in baseline if s.figures.is_float and _made(s) == _made(side)]
+        alike = [s for s in here if s.figures.is_float and _made(s) == _made(side)]
         return alike[0] if alike else None
     kind = (*_made(side), side.run.meta.model.recipe)
-    alike = [s for s in baseline if (*_made(s), s.run.meta.model.recipe) == kind]
+    alike = [s for s in here if (*_made(s), s.run.meta.model.recipe) == kind]
     if alike:
         return alike[0]
-    return baseline[0] if len(baseline) == 1 else None
+    return here[0] if len(here) == 1 else None
 
 
 def _made(side: Side) -> tuple[object, ...]:
@@ -153,9 +165,11 @@ def _gates(side: Side, limits: Limits, reference: Side | None) -> Iterator[Gate]
 def _ap_drop(side: Side, limit: float, reference: Side | None) -> Gate:
     said = f"at most {text.number(limit, 2)} points"
     if reference is None:
-        return _unknown(side, "AP drop", said, limit, "there is no model to measure it against")
+        return _unknown(side, "AP drop", said, limit, _no_baseline(side))
     if reference.run.key == side.run.key and reference.folder == side.folder:
         return _unknown(side, "AP drop", said, limit, "it is the float model itself")
+    if apart := _apart(reference, side, _OF_ACCURACY):
+        return _unknown(side, "AP drop", said, limit, apart)
     found = accuracies(reference, side)
     if found.problem or found.a is None or found.b is None:
         return _unknown(
@@ -190,7 +204,9 @@ def _latency(side: Side, share: int, limit: float, latency: Latency | None) -> G
 def _slowdown(side: Side, limit: float, reference: Side | None) -> Gate:
     name, said = "slowdown", f"at most {limit:g} %"
     if reference is None:
-        return _unknown(side, name, said, limit, "there is no model to measure it against")
+        return _unknown(side, name, said, limit, _no_baseline(side))
+    if apart := _apart(reference, side, _OF_TIME):
+        return _unknown(side, name, said, limit, apart)
     verdict = latency_verdict(reference, side)
     if verdict.difference is None or verdict.low is None or verdict.high is None:
         return _unknown(side, name, said, limit, verdict.why)
@@ -203,6 +219,17 @@ def _slowdown(side: Side, limit: float, reference: Side | None) -> Gate:
         why += f"; not under the same conditions: {' '.join(others)}"
     figure = f"{text.signed(slower)} % ({text.signed(low)} to {text.signed(high)})"
     return Gate(side.name, name, said, figure, _no_more(slower, limit), why, spans, slower, limit)
+
+
+def _no_baseline(side: Side) -> str:
+    target = text.clean(side.run.meta.target.name)
+    return f"there is no model on {target} to measure it against"
+
+
+def _apart(reference: Side, side: Side, codes: Container[str]) -> str:
+    """What the two do not have in common, of these; empty where they do."""
+    found = [r.text for r in reasons(reference, side) if r.of_settings and r.code in codes]
+    return f"not under the same conditions as {reference.name}: {' '.join(found)}" if found else ""
 
 
 def _doubts(side: Side) -> Gate:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from targets.agent import wire
 from targets.deadline import Deadline
 from targets.errors import HalfbyteError, InputError
 from targets.progress import SILENT, Progress
@@ -72,8 +73,9 @@ class NoTrust:
 
 @dataclasses.dataclass(frozen=True)
 class Measuring:
-    """How to measure.  threads None: the target's own choice, else as many as the board's CPUs, or
-    as `cpus`, which they keep to.  tune: threads and CPUs are chosen by measuring instead.
+    """How to measure.  threads None: the target's own choice, else as many as the board has CPUs
+    once `asked` is in force, or as `cpus`, which they keep to.  tune: threads and CPUs are chosen
+    by measuring instead.
     """
 
     threads: int | None = None
@@ -92,7 +94,10 @@ class Measuring:
 
 @dataclasses.dataclass(frozen=True)
 class Board:
-    """A target that is ready to run: connected, with its environment."""
+    """A target that is ready to run: connected, with its environment.
+
+    cpus: that a process there may use, with the settings that were in force when it was asked.
+    """
 
     target: Target
     connection: Connection
@@ -123,12 +128,24 @@ def ready(
             python = provision(
                 connection, deadline=deadline, wheelhouse=wheelhouse, progress=progress
             )
+            put_back_left_over(connection)  # a power mode has CPUs of its own
             return Board(running, connection, python, _cpus(connection, python))
 
         with progress.task(f"preparing {target.name}"):
             board = persisting(connection, prepared, deadline=deadline)
-            put_back_left_over(connection)
         yield board
+
+
+def as_set(board: Board) -> Board:
+    """The same with the CPUs that it has now: settings, power modes above all, switch some off."""
+    from targets.persisting import persisting
+
+    cpus = persisting(
+        board.connection,
+        lambda: _cpus(board.connection, board.python),
+        deadline=Deadline.after(PROVISION_S),
+    )
+    return dataclasses.replace(board, cpus=cpus)
 
 
 def connected(target: Target, trust: Trust | None = None) -> AbstractContextManager[Connection]:
@@ -167,7 +184,8 @@ def measure(
     chosen: dict[str, TuningMeta] = {}
     if settings.tune and not settings.again:
         chosen = in_folder(folder, board.target.name)
-    todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
+    moves = held is None and settings.asked.profile is not None
+    todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen, moves=moves)
     if not todo:
         return []
     faults: list[HalfbyteError] = []
@@ -187,6 +205,9 @@ def measure(
                     progress=progress,
                 )
             )
+            if moves:
+                board = as_set(board)
+                todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
             if settings.tune:
                 chosen |= _tuned(todo, chosen, board, bundles, settings, held, progress)
                 todo = remaining(subjects, board, bundles.dataset, settings, folder, chosen)
@@ -224,19 +245,30 @@ def remaining(
     settings: Measuring,
     folder: RunFolder,
     chosen: Mapping[str, TuningMeta] | None = None,
+    *,
+    moves: bool = False,
 ) -> list[tuple[Subject, str, RunMeta]]:
     """What is still to be run, in order, with its key and all that is known of it.
 
     chosen: threads by sha256 of the model, of which all runs are left where they are to be chosen
-    and are not.  Raises RunFolderError.
+    and are not.  moves: the settings asked for are not in force yet, so that the board's CPUs say
+    nothing of those that there will be; a run that had a thread for each that it saw has what it
+    was to have.  Raises RunFolderError.
     """
-    whole = {run.key: run.meta for run in folder.load().runs if run.whole}
+    whole = {run.key: run for run in folder.load().runs if run.whole}
     todo = []
     for subject, key in repeated(subjects, run_keys(subjects, board.target), settings.repeat):
         tuning = (chosen or {}).get(subject.meta.sha256)
         meta = meta_of(subject, board, dataset, settings, tuning)
         known = tuning is not None or not settings.tune
-        if known and whole.get(key) == meta and not settings.again:
+        there = whole.get(key)
+        if moves and there is not None:
+            seen = (there.last(wire.Facts) or wire.Facts()).cpus_allowed
+            then = dataclasses.replace(board, cpus=seen or board.cpus)
+            wanted = meta_of(subject, then, dataset, settings, tuning)
+        else:
+            wanted = meta
+        if known and there is not None and there.meta == wanted and not settings.again:
             _log.info("%s was measured before, whole; --again measures it anew", key)
         else:
             todo.append((subject, key, meta))

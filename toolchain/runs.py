@@ -231,6 +231,10 @@ class RunFolder:
                     f"{self.path} is in use by another command (process {holder})",
                     hint="Wait for its end, or name another folder with --out.",
                 ) from None
+            if not _is_there(lock.fileno(), self.path / LOCK):
+                raise RunFolderError(
+                    f"{self.path} was deleted by another command", hint="Run this one again."
+                )
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -312,6 +316,14 @@ def _optional(cls: type[_T], raw: Mapping[str, Any], field: str, where: str) -> 
         return None
     found: _T = built(cls, raw[field], f"{where}.{field}")
     return found
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

@@ -255,6 +255,7 @@ class Sample:
     cooling: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
     # How often a Jetson has seen over-current since it started ("oc1_event_cnt")
     alerts: Dict[str, Optional[int]] = dataclasses.field(default_factory=dict)
+    cpu_ns: Optional[int] = None  # processor time of the agent so far, all its threads
 
 
 @dataclasses.dataclass(frozen=True)

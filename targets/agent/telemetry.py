@@ -82,6 +82,7 @@ class Telemetry:
             load_1min=self._load(),
             at_ns=at_ns,
             cpu_load=self.cpu_load(),
+            cpu_ns=time.process_time_ns(),
             gpu_load=gpu_load,
             gpu_hz=gpu_hz,
             rail_mv=volts,

@@ -193,6 +193,9 @@ def test_sensors_are_read_at_the_rate_that_is_asked_for(agent, tmp_path):
     times = [sample.at_ns for sample in sensors(often)]
     assert len(times) > 2
     assert times == sorted(times)
+    own = [sample.cpu_ns for sample in sensors(often)]
+    assert own == sorted(own)
+    assert own[0] < own[-1]
     [told] = of_kind(often, wire.Sampled)
     assert (told.samples, told.period_ns) == (len(times), 10_000_000)
     assert len(times) <= told.wall_ns / told.period_ns + 3

@@ -95,6 +95,67 @@ def test_other_pictures_than_the_baselines_fail(folders: Folders) -> None:
     assert not found.passed
 
 
+def fleet(folder: Path, int8_ms: float, threads: int = 2, only: str = "") -> Path:
+    """A float model and its int8 form on two boards, of which one is ten times as fast."""
+    run = made.create(folder, made.dataset(folder.with_name(f"{folder.name}-set")))
+    for target, factor in (("slow", 10.0), ("fast", 1.0)):
+        for recipe, bits, ms in (("float32", 32, 10.0), ("w8c-a8", 8, int8_ms)):
+            if only and target != only:
+                continue
+            about = made.meta(recipe, bits)
+            about = dataclasses.replace(
+                about,
+                target=dataclasses.replace(about.target, name=target),
+                settings=dataclasses.replace(about.settings, threads=threads),
+            )
+            weaker = {1: made.perfect(1), 2: ()} if target == "slow" and bits == 32 else None
+            sent = [
+                dataclasses.replace(r, threads=threads) if isinstance(r, made.wire.Loaded) else r
+                for r in made.records(weaker, times_ms=(ms * factor,) * 40)
+            ]
+            made.keep(run, f"{recipe}@{target}", about, sent)
+    return folder
+
+
+def test_every_board_of_a_fleet_is_held_against_its_own_float_model(tmp_path: Path) -> None:
+    run = fleet(tmp_path / "run", int8_ms=20.0)
+    found = check(Named(run), Limits(max_slowdown_percent=5, max_ap_drop=0.5))
+    slower = [one for one in found.gates if one.name == "slowdown"]
+    assert [one.value for one in slower] == [pytest.approx(100)] * 2
+    assert not any(one.passed for one in slower)
+    drops = {one.model: one.value for one in found.gates if one.name == "AP drop"}
+    assert drops["tiny int8 w8c-a8 on fast"] == 0  # less than nothing against the other board's
+
+
+def test_a_baseline_elsewhere_is_on_the_same_board(tmp_path: Path) -> None:
+    run, before = fleet(tmp_path / "run", int8_ms=20.0), fleet(tmp_path / "before", int8_ms=4.0)
+    found = check(Named(run), Limits(max_slowdown_percent=5), against=Named(before))
+    assert [one.value for one in found.gates] == [pytest.approx(400)] * 2
+    assert not any(one.passed for one in found.gates)
+
+
+def test_a_board_that_the_baseline_lacks_is_unknown(tmp_path: Path) -> None:
+    run = fleet(tmp_path / "run", int8_ms=20.0)
+    before = fleet(tmp_path / "before", int8_ms=20.0, only="slow")
+    limits = Limits(max_slowdown_percent=5, max_ap_drop=90)
+    found = check(Named(run), limits, against=Named(before))
+    assert {one.model for one in found.failed} == {"tiny int8 w8c-a8 on fast"}
+    for one in found.failed:
+        assert one.why == "unknown: there is no model on fast to measure it against"
+    chosen = Named(before, "w8c-a8")  # who names one wants that one: AP is not the board's
+    found = check(Named(run, "w8c-a8@fast"), limits, against=chosen)
+    assert gate(found, "AP drop").passed
+    assert "Different target" in gate(found, "slowdown").why
+    assert not gate(found, "slowdown").passed
+
+
+def test_a_slowdown_against_another_number_of_threads_is_unknown(tmp_path: Path) -> None:
+    run, before = fleet(tmp_path / "run", 2.0), fleet(tmp_path / "before", 20.0, threads=1)
+    found = check(Named(run), Limits(max_slowdown_percent=5), against=Named(before))
+    assert [one.passed for one in found.gates] == [False, False]
+    assert all("Different threads: A 1, B 2." in one.why for one in found.gates)
+
+
 def test_a_board_that_said_nothing_of_memory_and_a_partial_run_fail(tmp_path: Path) -> None:
     folder = made.create(tmp_path / "run", made.dataset(tmp_path / "set"))
     silent = [

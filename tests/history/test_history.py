@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -16,6 +18,7 @@ from toolchain.history import index, known
 from toolchain.history.delete import delete, plan
 from toolchain.history.find import find
 from toolchain.report.writer import make
+from toolchain.runs import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +61,6 @@ def test_a_folder_that_changed_is_read_again(folder: Path) -> None:
     history.note(folder)
     before, after = index.entries()
     assert len(before.lines) + len(after.lines) == 4
-    from toolchain.runs import RunFolder
-
     keep(RunFolder.open(folder), "more", meta("w4k-a8", 4), records())
     assert sorted(len(entry.lines) for entry in index.entries()) == [1, 4]
 
@@ -107,6 +108,55 @@ def test_a_folder_that_is_gone_is_forgotten(folder: Path) -> None:
     [entry] = index.entries([folder.with_name("moved")])
     assert entry.folder.name == "moved"
     assert len(index.entries()) == 1  # known from then on
+
+
+def test_a_folder_of_a_disk_that_is_away_is_listed_again_when_it_is_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    del folder
+    disk = tmp_path / "disk"
+    for name in ("a", "b/c"):
+        create(disk / name)
+        history.note(disk / name)
+    disk.rename(tmp_path / "away")
+    disk.mkdir()  # the place where it belongs
+    assert len(index.entries()) == 1
+    disk.rmdir()
+    assert len(index.entries()) == 1
+    (tmp_path / "away").rename(disk)
+    assert {entry.folder.name for entry in index.entries()} == {"run", "a", "c"}
+
+
+def test_a_folder_that_is_noted_while_others_are_listed_stays_known(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.note(tmp_path / "gone")
+    late = create(tmp_path / "late").path
+    stamp = index.stamp
+
+    def slow(path: Path) -> str | None:
+        history.note(late)
+        return stamp(path)
+
+    monkeypatch.setattr(index, "stamp", slow)
+    index.entries()
+    assert set(known.folders()) == {folder, late}
+
+
+def test_what_several_write_into_the_list_at_once_is_all_in_it(tmp_path: Path) -> None:
+    for number in range(20):
+        history.note(tmp_path / f"old-{number}")
+
+    def work(number: int) -> None:
+        known.change(drop=[tmp_path / f"old-{number}"])
+        history.note(tmp_path / f"new-{number}")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {path.name for path in known.folders()} == {f"new-{number}" for number in range(20)}
 
 
 def test_a_damaged_folder_is_listed_with_what_is_wrong(folder: Path) -> None:
@@ -183,6 +233,44 @@ def test_deleting_leaves_what_is_somebody_elses_and_never_follows_a_link(
         "examples/holiday.png",
         "models",
     }
+
+
+def test_a_folder_in_which_a_command_is_at_work_is_not_deleted(folder: Path) -> None:
+    before = plan(folder)
+    files = sorted(folder.rglob("*"))
+    with RunFolder.open(folder).claimed():
+        with pytest.raises(RunFolderError, match="in use by another command"):
+            plan(folder)
+        with pytest.raises(RunFolderError, match="in use by another command"):
+            delete(before)
+        assert [path for path in files if not path.exists()] == []
+    delete(before)
+    assert not folder.exists()
+
+
+def test_a_command_that_waited_for_a_folder_that_is_deleted_does_not_write_into_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = RunFolder.open(folder)
+    removal = plan(folder)
+    flock = fcntl.flock
+
+    def late(lock: IO[str], how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        delete(removal)
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(RunFolderError, match="deleted by another command"), ours.claimed():
+        pass
+
+
+def test_a_lock_that_is_a_link_is_removed_and_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("keep me")
+    (folder / "run.lock").symlink_to(tmp_path / "precious")
+    delete(plan(folder))
+    assert not folder.exists()
+    assert (tmp_path / "precious").read_text() == "keep me"
 
 
 def test_what_is_no_run_folder_is_not_deleted(tmp_path: Path, folder: Path) -> None:

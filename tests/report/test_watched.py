@@ -138,6 +138,38 @@ def test_tegrastats_tells_what_files_do_not(tmp_path: Path) -> None:
     assert series(report, "clock", "GPU").mean == 305
 
 
+@pytest.mark.parametrize(
+    ("told", "throttled", "before"),
+    [
+        (("0x0", "0x50000"), ["under-voltage", "throttled"], []),
+        (("0x20000", "0x20000", "0x60000"), ["throttled"], ["frequency capped"]),
+        (("0x40000", "0x0", "0x40000"), ["throttled"], ["throttled"]),  # it restarted
+        (("0x50000", "0x50000"), [], ["under-voltage", "throttled"]),
+        (("0x50000",), [], ["under-voltage", "throttled"]),
+    ],
+)
+def test_throttling_between_two_readings_is_throttling_in_the_run(
+    tmp_path: Path, told: tuple[str, ...], throttled: list[str], before: list[str]
+) -> None:
+    report = report_of(tmp_path, [wire.ToolSaid("throttled", f"throttled={b}\n", 0) for b in told])
+    found = as_json(report)["runs"][0]["telemetry"]
+    assert (found["throttling"], found["throttled_before"]) == (throttled, before)
+    assert ("throttled" in codes(report)) == bool(throttled)
+
+
+def test_throttling_between_two_readings_of_a_repeat_counts(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run", dataset(tmp_path / "set"))
+    for key, told in (("a", ("0x0", "0x0")), ("a.2", ("0x0", "0x40000"))):
+        said = [wire.ToolSaid("throttled", f"throttled={bits}\n", 0) for bits in told]
+        keep(folder, key, meta("w8c-a8", 8), placed(records(), said))
+    report = summarise(folder.load())
+    watched = only(report).watched
+    assert watched is not None
+    assert watched.throttling == ("throttled",)
+    [doubt] = [doubt for doubt in report.doubts if doubt.code == "throttled"]
+    assert doubt.level == "warning"
+
+
 def test_throttling_in_the_run_is_a_warning_and_before_it_a_note(tmp_path: Path) -> None:
     said = [wire.ToolSaid("throttled", f"throttled={bits}\n", 0) for bits in ("0xd0000", "0xd0008")]
     report = report_of(tmp_path, said)

@@ -38,6 +38,6 @@ def test_a_combination_that_was_measured_leaves_the_board_alone(
     keep(folder, key, meta_of(subject, board, images, asked), records())
     modes = (mode,) if mode else ()
     sweep = _Sweep([subject], images, measuring, Asked((1,), modes), tmp_path / "swept", (), SILENT)
-    sweep.mode(board, mode, [combination])
+    sweep.mode(board, mode)
     assert sweep.measured == [combination]
     assert not sweep.left_out

@@ -11,7 +11,7 @@ from typing import Final
 
 from targets.errors import InputError
 from toolchain.history import index
-from toolchain.runs import RunFolder
+from toolchain.runs import LOCK, RunFolder
 
 # What halfbyte writes into a run folder; all else is somebody's own.
 _OURS: Final = {
@@ -39,13 +39,18 @@ class Removal:
 def plan(folder: Path) -> Removal:
     """What deleting this run folder takes away.
 
-    Raises RunFolderError: it is none of ours; InputError: it is a link.
+    Raises RunFolderError: it is none of ours, or a command is at work in it; InputError: it is a
+    link.
     """
     if folder.is_symlink():
         raise InputError(
             f"{folder} is a link", hint=f"Name the folder itself: {os.path.realpath(folder)}."
         )
-    RunFolder.open(folder)
+    lock = folder / LOCK
+    ours = RunFolder.open(folder)
+    if lock.is_file() and not lock.is_symlink():
+        with ours.claimed():
+            pass
     files, folders, stays = [], [], []
     for name, patterns in _OURS.items():
         place = folder / name
@@ -64,13 +69,20 @@ def plan(folder: Path) -> Removal:
 
 
 def delete(removal: Removal) -> None:
-    """Remove it: links themselves, never what they lead to; folders only once they are empty."""
-    for path in removal.files:
-        path.unlink(missing_ok=True)
-    kept = {path.parent for path in removal.stays}
-    for place in removal.folders:
-        if place not in kept and not (place == removal.folder and kept):
-            place.rmdir()
+    """Remove it: links themselves, never what they lead to; folders only once they are empty.
+
+    Raises RunFolderError: a command is at work in it.
+    """
+    lock = removal.folder / LOCK
+    if lock.is_symlink():
+        lock.unlink()
+    with RunFolder.open(removal.folder).claimed():
+        for path in (*removal.files[:-1], lock, removal.files[-1]):
+            path.unlink(missing_ok=True)
+        kept = {path.parent for path in removal.stays}
+        for place in removal.folders:
+            if place not in kept and not (place == removal.folder and kept):
+                place.rmdir()
     index.forget(removal.folder.resolve())
 
 

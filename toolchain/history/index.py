@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,29 +32,42 @@ create table folders (
 _log = logging.getLogger(__name__)
 
 
-def entries(more: Iterable[Path] = (), *, progress: Progress = SILENT) -> list[Entry]:
-    """Every run folder that is known or in `more`, oldest first; those that are gone are dropped.
+def entries(more: Collection[Path] = (), *, progress: Progress = SILENT) -> list[Entry]:
+    """Every run folder that is known or in `more`, oldest first; those that are gone are left out.
 
-    What `more` names is known from then on.
+    What `more` names is known from then on; what was removed is not.
     """
-    before = known.folders()
-    wanted = list(dict.fromkeys([*before, *more]))
+    named = set(more)
+    wanted = list(dict.fromkeys([*known.folders(), *more]))
     there = [(folder, at) for folder in wanted if (at := stamp(folder)) is not None]
-    if [folder for folder, _ in there] != before:
-        with contextlib.suppress(OSError):
-            known.keep(folder for folder, _ in there)
+    found_there = [folder for folder, _ in there]
+    removed = [one for one in set(wanted).difference(found_there) if _is_removed(one)]
+    with contextlib.suppress(OSError):
+        known.change(drop=removed, more=[one for one in found_there if one in named])
     with _opened() as index, progress.task("Run folders", total=len(there)) as task:
         found = []
         for folder, at in there:
             found.append(_entry(index, folder, at))
             task.advance()
-        _forget(index, [folder for folder, _ in there])
+        _forget(index, found_there)
     return sorted(found, key=lambda entry: (entry.created, entry.folder))
 
 
 def forget(folder: Path) -> None:
     """A folder that was deleted."""
-    known.keep(path for path in known.folders() if path != folder)
+    known.change(drop=[folder])
+
+
+def _is_removed(folder: Path) -> bool:
+    """Whether it was taken away by itself: not where all around it is gone too, as when a disk is.
+
+    An empty folder may be where a disk belongs.
+    """
+    try:
+        with os.scandir(folder.parent) as others:
+            return any(True for _ in others)
+    except OSError:
+        return False
 
 
 def _entry(index: sqlite3.Connection | None, folder: Path, at: str) -> Entry:

@@ -1,10 +1,12 @@
-"""The list of run folders: lines of JSON, only appended to, shortened when it has grown."""
+"""The list of run folders: lines of JSON, one a folder; who writes to it holds a lock."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +29,12 @@ def place() -> Path:
 def add(folder: Path) -> None:
     """One line more; several processes may do so at once."""
     line = _line(folder.resolve())
-    descriptor = os.open(_file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
+    with _locked():
+        descriptor = os.open(_file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
 
 
 def folders() -> list[Path]:
@@ -46,9 +49,26 @@ def folders() -> list[Path]:
     return list(dict.fromkeys(path for path in found if path is not None))
 
 
-def keep(kept: Iterable[Path]) -> None:
-    """Write the list anew, with these folders only."""
-    write_whole(_file(), b"".join(map(_line, kept)), mode=0o600)
+def change(*, drop: Iterable[Path] = (), more: Iterable[Path] = ()) -> None:
+    """Without the ones and with the others; all else stays, whoever wrote it meanwhile."""
+    gone, new = set(drop), tuple(more)
+    with _locked():
+        before = folders()
+        after = list(dict.fromkeys([*(path for path in before if path not in gone), *new]))
+        if after != before:
+            write_whole(_file(), b"".join(map(_line, after)), mode=0o600)
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Nobody else writes the list meanwhile; without locks that is left to luck."""
+    descriptor = os.open(place() / "known.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _file() -> Path:

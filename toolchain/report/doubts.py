@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from targets.agent import wire
 from toolchain.report import settings
+from toolchain.report.disturbed import doubts_of_clocks, doubts_of_others
 from toolchain.report.figures import DatasetFigures, Doubt, RunFigures, Watched
 from toolchain.report.pace import steadiness
 from toolchain.report.text import between, clean, signed
@@ -20,9 +20,7 @@ FEW_IMAGES = 100
 FEW_TIMED = 30
 SPREAD = 1.2  # p90 / p50
 HOT_C = 80.0  # where a Raspberry Pi begins to lower its clock
-SLOWED = 0.9  # of the highest clock
 SAMPLING = 0.01  # of one core
-BUSY = 1.0  # of load average above the threads of the run itself
 
 
 def doubts_of_run(run: Run, figures: RunFigures, reference: RunFigures | None) -> Iterator[Doubt]:
@@ -234,20 +232,12 @@ def _unsteady(figures: RunFigures) -> str:
 
 def _of_board(run: Run, figures: RunFigures) -> Iterator[Doubt]:
     watched = figures.watched
-    samples = [sample for sample in run.of(wire.Sample) if sample.cpu_khz]
     hottest = figures.target.hottest_c
     if hottest is not None and hottest >= ((watched and watched.slows_c) or HOT_C):
         yield Doubt("hot", f"It reached {hottest:.0f} °C, where boards slow down: cool it.")
     if watched is not None:
         yield from _of_sensors(watched)
-    facts = run.last(wire.Facts) or wire.Facts()
-    slowed = _slowed(samples, facts)
-    if slowed > len(samples) / 4:  # one reading before the work began proves nothing
-        yield Doubt(
-            "slowed",
-            f"A CPU clock was below {SLOWED:.0%} of its maximum in {slowed} of {len(samples)} "
-            "readings: throttled, or a governor that saves power.",
-        )
+    yield from doubts_of_clocks(run, figures)
     other = [governor for governor in figures.target.governors if governor != "performance"]
     if other:
         yield Doubt(
@@ -255,19 +245,7 @@ def _of_board(run: Run, figures: RunFigures) -> Iterator[Doubt]:
             f"CPU governor {', '.join(other)}, not performance: clocks move while timing.",
             "note",
         )
-    loads = [s.load_1min for s in run.of(wire.Sample) if s.load_1min is not None]
-    if loads and statistics.median(loads) > figures.speed.threads + BUSY:
-        yield Doubt(
-            "busy",
-            f"Something else was running: load average {statistics.median(loads):.1f} with "
-            f"{_count(figures.speed.threads, 'thread')} of our own.",
-        )
-    if figures.memory.swap_bytes:
-        yield Doubt(
-            "swapped",
-            f"{figures.memory.swap_bytes / 2**20:.0f} MiB of it were swapped out: memory reads "
-            "low and time high.",
-        )
+    yield from doubts_of_others(run, figures)
 
 
 def _of_sensors(watched: Watched) -> Iterator[Doubt]:
@@ -304,19 +282,6 @@ def _of_sensors(watched: Watched) -> Iterator[Doubt]:
             f"Reading the sensors took {watched.sampler_share:.1%} of one core.",
             "note",
         )
-
-
-def _slowed(samples: Sequence[wire.Sample], facts: wire.Facts) -> int:
-    """Readings in which the clock of some policy was well below its highest."""
-    return sum(
-        any(
-            khz is not None
-            and policy in facts.cpu_max_khz
-            and khz < SLOWED * facts.cpu_max_khz[policy]
-            for policy, khz in sample.cpu_khz.items()
-        )
-        for sample in samples
-    )
 
 
 def _count(number: int, noun: str) -> str:

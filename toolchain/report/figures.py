@@ -222,9 +222,9 @@ class Watched:
     """What sensors said while the run was on.
 
     readings: of all sensors at once.  throttling: flags of a Raspberry Pi that held at some
-    reading; throttled_before: those that had held before the first one.  held_back: readings in
-    which a cooling device held a clock back, by its name.  over_current: events counted in the
-    run.  sampler_share: processor time of the sampling and its tools, of one core.
+    reading or between two; throttled_before: those that had held before the first one.  held_back:
+    readings in which a cooling device held a clock back, by its name.  over_current: events counted
+    in the run.  sampler_share: processor time of the sampling and its tools, of one core.
     slows_c: where this kind of board begins to lower its clocks.  notes: what could not be read,
     and why.
     """

@@ -7,6 +7,7 @@ The records hold plain numbers and tools' own words; the tools' parsers are thos
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -46,7 +47,7 @@ def watched(run: Run) -> Watched | None:
     return Watched(
         readings=sum(1 for _, sample in samples if sample.load_1min is not None),
         series=tuple(_series(key, points[key]) for key in _kept(points)),
-        throttling=_flags(told.now for told in throttled),
+        throttling=_throttling(throttled),
         throttled_before=throttled[0].since_boot if throttled else (),
         knows_throttling=bool(throttled),
         held_back=_held_back([sample for _, sample in samples]),
@@ -77,6 +78,7 @@ def together(every: Sequence[Watched | None]) -> Watched | None:
         known[0],
         readings=sum(one.readings for one in known),
         throttling=_flags(one.throttling for one in known),
+        throttled_before=_flags(one.throttled_before for one in known),
         knows_throttling=any(one.knows_throttling for one in known),
         held_back=held,
         over_current=sum(one.over_current for one in known),
@@ -227,6 +229,17 @@ def _over_current(samples: Sequence[wire.Sample]) -> int:
                 first.setdefault(name, count)
                 last[name] = count
     return sum(max(0, last[name] - first[name]) for name in first)
+
+
+def _throttling(told: Sequence[Throttled]) -> tuple[str, ...]:
+    """What held at a reading, or at some time between two: then only the word on all the time since
+    the board started has changed.
+    """
+    between = (
+        tuple(name for name in later.since_boot if name not in earlier.since_boot)
+        for earlier, later in itertools.pairwise(told)
+    )
+    return _flags([*(one.now for one in told), *between])
 
 
 def _flags(every: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from targets.agent import wire
 from targets.deadline import Deadline
 from targets.errors import HalfbyteError
 from targets.progress import SILENT, Progress
@@ -33,9 +34,9 @@ from toolchain.sweep.grid import (
     Combination,
     LeftOut,
     accuracy_folder,
-    by_mode,
     combinations,
     folder_of,
+    folders_of,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +95,11 @@ class _Sweep:
             progress=self.progress,
         )
 
+    def may_fit(self, board: Board) -> bool:
+        """Whether some number of threads fits, or may once settings are in force."""
+        moves = self.asked.modes or self.measuring.asked.profile is not None
+        return bool(moves or combinations(self.asked, None, board.cpus)[0])
+
     def accuracy(self, board: Board) -> None:
         """Every model over every picture, once: it does not depend on what is swept or timed."""
         settings = Measuring(
@@ -109,18 +115,16 @@ class _Sweep:
                 self.subjects, board, self.every, settings, folder, progress=self.progress
             )
 
-    def mode(self, board: Board, mode: str | None, every: Sequence[Combination]) -> None:
-        """All combinations of one power mode."""
-        wanted = self._wanted(mode)
-        todo = [one for one in every if not self._is_done(board, one)]
-        self.measured += [one for one in every if one not in todo]
-        if not todo:
+    def mode(self, board: Board, mode: str | None) -> None:
+        """All combinations of one power mode, which decides how many CPUs there are."""
+        if self._is_whole(board, mode):
             return
+        wanted = self._wanted(mode)
         folders: list[RunFolder] = []
         with around(
             board.connection,
             wanted,
-            unfinished=self._unfinished(todo),
+            unfinished=self._unfinished(mode),
             busy_s=self.measuring.busy_s,
             progress=self.progress,
         ) as held:
@@ -128,8 +132,14 @@ class _Sweep:
             reason = None if mode is None else not_in_force(held, mode)
             if reason is not None:
                 _log.warning("%s is left out: %s", mode, reason)
+                most = max(self._cpus_seen(mode) or board.cpus, *self.asked.threads, 1)
+                todo = self._todo(board, combinations(self.asked, mode, most)[0])
                 self.left_out += [LeftOut(one, reason) for one in todo]
                 return
+            board = steps.as_set(board)
+            every, too_many = combinations(self.asked, mode, board.cpus)
+            self.left_out += too_many
+            todo = self._todo(board, every)
             for one in todo:
                 folders.append(self._combination(board, one, wanted, held))
                 if not board.connection.is_open:
@@ -156,10 +166,34 @@ class _Sweep:
             )
         return folder
 
-    def _unfinished(self, todo: Sequence[Combination]) -> list[Unfinished]:
+    def _is_whole(self, board: Board, mode: str | None) -> bool:
+        """Whether there is nothing left to do in a mode, so that the board is left alone."""
+        cpus = self._cpus_seen(mode)
+        if cpus is None:
+            return False
+        every, too_many = combinations(self.asked, mode, cpus)
+        if not all(self._is_done(board, one) for one in every):
+            return False
+        self.measured += every
+        self.left_out += too_many
+        return True
+
+    def _todo(self, board: Board, every: Sequence[Combination]) -> list[Combination]:
+        """Those that are not there yet; the others are measured."""
+        todo = [one for one in every if not self._is_done(board, one)]
+        self.measured += [one for one in every if one not in todo]
+        return todo
+
+    def _cpus_seen(self, mode: str | None) -> int | None:
+        """How many CPUs runs in this mode had before; None where none was there, or they differ."""
+        folders = map(RunFolder.open, folders_of(self.out, self.asked, mode))
+        facts = [run.last(wire.Facts) for one in folders for run in one.load().runs if run.whole]
+        seen = {one.cpus_allowed for one in facts if one is not None}
+        return seen.pop() if len(seen) == 1 else None
+
+    def _unfinished(self, mode: str | None) -> list[Unfinished]:
         """Runs that were begun before."""
-        paths = [folder_of(self.out, one) for one in todo]
-        folders = [RunFolder.open(path) for path in paths if (path / "run.json").exists()]
+        folders = [RunFolder.open(path) for path in folders_of(self.out, self.asked, mode)]
         found = [folder.unfinished(key) for folder in folders for key in folder.run_keys]
         return [left for left in found if left is not None]
 
@@ -215,14 +249,13 @@ def conduct(
     with steps.ready(
         target, trust=trust, wheelhouse=measuring.wheelhouse, progress=progress
     ) as board:
-        every, sweep.left_out = combinations(asked, board.cpus)
         try:
             sweep.send(board)
-            if every and not asked.all_images:
+            if not asked.all_images and sweep.may_fit(board):
                 sweep.accuracy(board)
-            for mode, group in by_mode(every).items():
+            for mode in asked.modes or (None,):
                 if board.connection.is_open:
-                    sweep.mode(board, mode, group)
+                    sweep.mode(board, mode)
         except HalfbyteError as error:
             if not sweep.measured:
                 raise

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from toolchain.tuning.candidates import counts
 
+_ANY: Final = range(1, 1025)  # threads
 TIMED_IMAGES: Final = 16
 """Pictures that a combination runs end to end; accuracy is measured once, over all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What is swept.  threads empty: 1 to the board's CPUs.  modes: of a Jetson; empty: as it is.
+    """What is swept.  threads empty: in each mode 1 to the CPUs that it has.
 
-    all_images: detect on every picture in every combination.
+    modes: of a Jetson; empty: as it is.  all_images: detect on every picture in every combination.
     """
 
     threads: tuple[int, ...] = ()
@@ -51,16 +51,21 @@ class LeftOut:
     reason: str
 
 
-def combinations(asked: Asked, cpus: int) -> tuple[list[Combination], list[LeftOut]]:
-    """Those to measure, mode by mode, and those with more threads than CPUs."""
-    every = [
-        Combination(threads, mode)
-        for mode in asked.modes or (None,)
-        for threads in asked.threads or counts(cpus)
-    ]
-    words = "1 CPU" if cpus == 1 else f"{cpus} CPUs"
+def combinations(
+    asked: Asked, mode: str | None, cpus: int
+) -> tuple[list[Combination], list[LeftOut]]:
+    """Those to measure in a mode, and those with more threads than the CPUs that it has."""
+    every = [Combination(threads, mode) for threads in asked.threads or counts(cpus)]
+    words = ("1 CPU" if cpus == 1 else f"{cpus} CPUs") + (f" in {mode}" if mode else "")
     fit = [one for one in every if one.threads <= cpus]
     return fit, [LeftOut(one, f"the board has {words}") for one in every if one not in fit]
+
+
+def folders_of(out: Path, asked: Asked, mode: str | None) -> list[Path]:
+    """Run folders of a mode that an earlier sweep began, however many CPUs it has."""
+    every = (Combination(threads, mode) for threads in asked.threads or _ANY)
+    paths = [folder_of(out, one) for one in every]
+    return [path for path in paths if (path / "run.json").exists()]
 
 
 def folder_of(out: Path, one: Combination) -> Path:
@@ -71,11 +76,3 @@ def folder_of(out: Path, one: Combination) -> Path:
 def accuracy_folder(out: Path) -> Path:
     """The run folder in which all pictures are detected on."""
     return out / "accuracy"
-
-
-def by_mode(every: Sequence[Combination]) -> dict[str | None, list[Combination]]:
-    """In the order in which they come."""
-    found: dict[str | None, list[Combination]] = {}
-    for one in every:
-        found.setdefault(one.mode, []).append(one)
-    return found
