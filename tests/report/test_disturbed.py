@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -94,6 +95,21 @@ def test_clocks_of_idle_cores_and_of_before_the_work_are_not_told(tmp_path: Path
     working = list(readings([0, 0, 1, 1], 2.0, clocks=[SLOW]))
     assert "slowed" not in told(tmp_path / "other", working, **board)
     assert "slowed" in told(tmp_path / "own", list(readings([1, 1, 0, 0], 2.0, clocks=[SLOW])))
+
+
+@pytest.mark.parametrize(("profile", "told_so"), [("quiet", False), (None, True)])
+def test_a_limit_that_was_asked_for_slows_nothing(
+    tmp_path: Path, profile: str | None, told_so: bool
+) -> None:
+    """Where nobody asked, a board that a power mode holds back is worth a word."""
+    folder = create(tmp_path / "run", dataset(tmp_path / "set"))
+    limited = wire.Cluster(cpus=tuple(range(CORES)), max_khz=SLOW, hardware_max_khz=FAST)
+    board = facts(clusters=(limited,), cpu_max_khz={"policy0": FAST})
+    about = dataclasses.replace(meta(), profile=profile)
+    samples = list(readings([0.5] * CORES, 2.0, clocks=[SLOW]))
+    keep(folder, "a", about, records(board=board, samples=samples))
+    codes = {doubt.code for doubt in summarise(folder.load()).doubts}
+    assert ("slowed" in codes) == told_so
 
 
 def test_swap_that_the_board_takes_meanwhile_is_told(tmp_path: Path) -> None:

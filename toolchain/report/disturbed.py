@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from targets.agent import wire
@@ -27,7 +27,8 @@ def doubts_of_clocks(run: Run, figures: RunFigures) -> Iterator[Doubt]:
     # Where loads are told, the first reading has none: it is of the time before the work began.
     told = [sample for sample in every if sample.cpu_load]
     readings = told or every
-    slowed = sum(_is_slowed(sample, facts) for sample in readings)
+    highest = _highest_khz(facts, asked_for=run.meta.profile is not None)
+    slowed = sum(_is_slowed(sample, highest, facts.clusters) for sample in readings)
     if slowed > _few(len(readings), bool(told), figures.target.governors):
         yield Doubt(
             "slowed",
@@ -104,13 +105,24 @@ def _few(readings: int, working: bool, governors: Sequence[str]) -> float:
     return 0 if set(governors) == {"performance"} else max(1, readings / 20)
 
 
-def _is_slowed(sample: wire.Sample, facts: wire.Facts) -> bool:
+def _highest_khz(facts: wire.Facts, *, asked_for: bool) -> dict[str, int]:
+    """By policy: what its cores can do, or the limit in force where settings were asked for."""
+    found = dict(facts.cpu_max_khz)
+    for cluster in facts.clusters if asked_for else ():
+        if cluster.cpus and cluster.max_khz:
+            found[f"policy{min(cluster.cpus)}"] = cluster.max_khz
+    return found
+
+
+def _is_slowed(
+    sample: wire.Sample, highest_khz: Mapping[str, int], clusters: Sequence[wire.Cluster]
+) -> bool:
     """Whether the clock of some policy was well below its highest while its cores worked."""
     return any(
         khz is not None
-        and policy in facts.cpu_max_khz
-        and khz < SLOWED * facts.cpu_max_khz[policy]
-        and _works(sample, policy, facts.clusters)
+        and policy in highest_khz
+        and khz < SLOWED * highest_khz[policy]
+        and _works(sample, policy, clusters)
         for policy, khz in sample.cpu_khz.items()
     )
 
