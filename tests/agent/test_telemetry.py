@@ -75,6 +75,22 @@ def test_a_sensor_that_is_off_or_broken_is_unknown(tmp_path, temp):
     assert Telemetry(str(tmp_path)).temps_c() == {"gpu-thermal": None}
 
 
+@pytest.mark.parametrize(("kind", "constant"), [("PMIC-Die", "100000\n"), ("PMIC", "50000\n")])
+def test_the_constant_of_a_power_chip_is_no_temperature(tmp_path, kind, constant):
+    """Jetson Nano, TX2 and Xavier: its driver says so unless there is an alarm."""
+    zone(tmp_path, 0, "CPU-therm", "25000\n")
+    zone(tmp_path, 1, kind, constant)
+    telemetry = Telemetry(str(tmp_path))
+    assert telemetry.temps_c() == {"CPU-therm": 25.0, kind: None}
+    assert telemetry.hottest_c() == 25.0
+    zone(tmp_path, 0, "CPU-therm", "70000\n")
+    assert telemetry.hottest_c() == 70.0
+    (note,) = telemetry.notes()
+    assert (note.about, "no alarm" in note.reason) == (f"thermal zone {kind}", True)
+    zone(tmp_path, 1, kind, "120000\n")
+    assert telemetry.hottest_c() == 120.0
+
+
 def test_zones_of_the_same_kind_are_kept_apart(tmp_path):
     for index, temp in ((0, "40000"), (1, "41000"), (10, "42000")):
         zone(tmp_path, index, "acpitz", temp)

@@ -179,6 +179,14 @@ def test_a_hot_board_is_judged_by_its_kind(tmp_path: Path) -> None:
     assert "hot" not in codes(report_of(tmp_path / "b", warm, compatible=()))
 
 
+def test_a_power_chip_that_only_knows_alarms_is_not_the_hottest(tmp_path: Path) -> None:
+    zones = {"CPU-therm": 25.0, "PMIC-Die": 100.0, "AO-therm": 33.5}
+    report = report_of(tmp_path, [reading(1, temps_c=zones)], compatible=("nvidia,jetson-nano",))
+    assert only(report).target.hottest_c is not None
+    assert only(report).target.hottest_c < 90
+    assert "hot" not in codes(report)
+
+
 def test_old_records_without_times_of_their_own_are_read(tmp_path: Path) -> None:
     report = report_of(tmp_path, [sample(), sample()])
     assert [value for _, value in series(report, "temperature", "cpu").points] == [55.0] * 3
