@@ -30,6 +30,7 @@ from targets.provision.on_board.place import MOST_BYTES, SCHEMA, VERSION, Place,
 
 OUTCOME = "halfbyte.firmware-outcome"
 _TRIES = 3
+_SAY_S = 10.0
 _KEPT_OUTCOMES = 32
 _OUTCOME = re.compile(r"outcome-[0-9a-f]{16}\.json", re.ASCII)
 _RESTORING_ORDER = ("clocks", "mode", "online", "file", "service", "swap")
@@ -221,8 +222,17 @@ def status(place: Place, hold: Optional[str] = None) -> Dict[str, Any]:
 
 
 def stop_guard(place: Place) -> None:
-    """End the guard, if one stands that is not this process; the lock is held, so it waits."""
+    """End the guard, if one stands that is not this process; the lock is held, so it waits.
+
+    Raises Refused where it does not say which process it is: 0 would be all of our own group.
+    """
+    end_s = time.monotonic() + _SAY_S
     pid = place.guard()
+    while pid == 0:
+        if time.monotonic() > end_s:
+            raise Refused("a guard stands that does not say which process it is")
+        time.sleep(0.02)
+        pid = place.guard()
     if pid is None or pid == os.getpid():
         return
     with contextlib.suppress(ProcessLookupError):

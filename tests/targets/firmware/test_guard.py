@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,6 +219,46 @@ def test_what_could_not_be_put_back_is_never_forgotten(board: Played) -> None:
         }
     )["held"]
     assert board.read(GOVERNOR) == "ondemand\n"
+
+
+STANDS = """
+import fcntl, os, sys, time
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(lock, fcntl.LOCK_EX)
+print(flush=True)
+time.sleep(1.0)
+os.write(lock, (sys.argv[2] if len(sys.argv) > 2 else str(os.getpid())).encode())
+time.sleep(60)
+"""
+STOPS = """
+import sys
+from targets.provision.on_board import keeping
+from targets.provision.on_board.place import Place
+keeping._SAY_S = 3.0
+keeping.stop_guard(Place(sys.argv[1], as_root=False))
+"""
+
+
+@pytest.mark.parametrize("says", ["", "0", "one"])
+def test_a_guard_that_has_yet_to_say_who_it_is_is_waited_for(tmp_path: Path, says: str) -> None:
+    """Its file is empty at first; `kill 0` would end whoever wanted to stop it."""
+    words = [sys.executable, "-c", STANDS, str(tmp_path / "guard"), *([says] if says else [])]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as guard:
+        assert guard.stdout is not None
+        guard.stdout.readline()
+        stopped = subprocess.run(
+            [sys.executable, "-c", STOPS, str(tmp_path)],
+            start_new_session=True,  # so that a failure ends nothing else
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        if not says:
+            assert (stopped.returncode, guard.wait(timeout=10)) == (0, -signal.SIGKILL)
+        else:
+            assert stopped.returncode == 1
+            assert "does not say which process it is" in stopped.stderr
+            guard.kill()
 
 
 def test_nothing_is_left_where_nothing_could_be_set(board: Played) -> None:
