@@ -10,7 +10,10 @@ from typing import Dict, List, Optional, Tuple
 from . import readings
 
 # Cooling devices that hold a clock back while their state is above 0; fans are none of them.
-_HOLDING = re.compile("alert|cpufreq|devfreq|processor|throttle", re.IGNORECASE)
+# On JetPack 4 they are cpu-balanced, gpu-balanced, emergency-balanced and tegra-heavy.
+_HOLDING = re.compile(
+    "alert|balanced|cpufreq|devfreq|emergency|heavy|processor|throttle", re.IGNORECASE
+)
 _GPU_LOADS = (
     "sys/devices/gpu.0/load",
     "sys/devices/platform/gpu.0/load",

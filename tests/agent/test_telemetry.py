@@ -212,6 +212,30 @@ def test_power_gpu_and_what_holds_clocks_back_are_read(tmp_path):
     assert sample.alerts == {"oc1_event_cnt": 2}
 
 
+# Names as NVIDIA's kernels of L4T 32 register them (t210 and t186 platforms).
+JETPACK_4 = {
+    "PWM-fan": 0,
+    "cpu-balanced": 2,
+    "gpu-balanced": 0,
+    "emergency-balanced": 1,
+    "tegra-heavy": 0,
+    "CORE-floor": 1,
+}
+
+
+def test_what_holds_clocks_back_on_jetpack_4_is_read(tmp_path):
+    for index, (kind, state) in enumerate(JETPACK_4.items()):
+        folder = f"sys/class/thermal/cooling_device{index}"
+        put(tmp_path, f"{folder}/type", kind + "\n")
+        put(tmp_path, f"{folder}/cur_state", f"{state}\n")
+    assert Telemetry(str(tmp_path)).sample().cooling == {
+        "cpu-balanced": 2,
+        "gpu-balanced": 0,
+        "emergency-balanced": 1,
+        "tegra-heavy": 0,
+    }
+
+
 def test_what_cannot_be_read_is_noted_once_and_with_its_time(tmp_path):
     zone(tmp_path, 0, "gpu-thermal", "-256000\n")
     telemetry = Telemetry(str(tmp_path))
