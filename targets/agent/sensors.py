@@ -39,8 +39,14 @@ class Sensors:
 
     @property
     def tells_gpu(self) -> bool:
-        """Whether there is a GPU that tells its load."""
-        return bool(self._gpu_load)
+        """Whether a GPU's load can be read now."""
+        return self.gpu()[0] is not None
+
+    @property
+    def tells_power(self) -> bool:
+        """Whether volts and amperes of some rail can be read now; their files may be root's."""
+        volts, amperes = self.power()
+        return any(volts[rail] is not None and amperes[rail] is not None for rail in volts)
 
     def power(self) -> Tuple[Dict[str, Optional[int]], Dict[str, Optional[int]]]:
         """Millivolts and milliamperes by rail."""

@@ -138,6 +138,17 @@ def test_tegrastats_tells_what_files_do_not(tmp_path: Path) -> None:
     assert series(report, "clock", "GPU").mean == 305
 
 
+def test_files_that_told_nothing_are_no_reason_to_leave_a_tool_out(tmp_path: Path) -> None:
+    said = wire.ToolSaid("tegrastats", output("tegrastats", "orin-nano-8gb"), None)
+    silent = reading(1, rail_mv={"VDD_IN": None, "VDD_CPU": 5000}, rail_ma={"VDD_IN": None})
+    report = report_of(tmp_path, [silent, said], compatible=ORIN)
+    watched = only(report).watched
+    assert watched is not None
+    assert watched.power is not None
+    assert watched.power.mean_w == pytest.approx(5.251)
+    assert "VDD_CPU" not in [one.name for one in watched.series]
+
+
 def test_throttling_in_the_run_is_a_warning_and_before_it_a_note(tmp_path: Path) -> None:
     said = [wire.ToolSaid("throttled", f"throttled={bits}\n", 0) for bits in ("0xd0000", "0xd0008")]
     report = report_of(tmp_path, said)
