@@ -278,6 +278,27 @@ def test_nothing_is_held_where_only_what_was_so_already_could_be_set(board: Play
     assert board.ask(request(board, 2, same))["held"]  # all that was asked for, so nobody else may
 
 
+def test_an_area_of_an_odd_name_is_refused_by_itself(board: Played) -> None:
+    """A space in its name is written \\040 in /proc/swaps."""
+    board.write("/proc/swaps", SWAPS.replace("/swap ", "/swap\\040area "))
+    answer = board.ask(request(board, 1, ("swap", "/swap\\040area", "off"), PERFORMANCE))
+    refused, set_ = answer["problems"]
+    assert "none of the settings that may be changed" in refused
+    assert set_ is None
+    assert answer["held"]
+    assert board.read(GOVERNOR).strip() == "performance"
+    assert end(board, 1)["left"] == []
+    assert board.read(GOVERNOR) == "ondemand\n"
+
+
+def test_nothing_is_done_of_what_may_not_be_changed(board: Played) -> None:
+    board.write("/etc-crontab", "")
+    odd = ("file", str(board.path("/etc-crontab")), "x")
+    answer = board.ask(request(board, 1, odd))
+    assert (answer["held"], board.guards()) == (False, [])
+    assert board.read("/etc-crontab") == ""
+
+
 def test_an_area_whose_priority_the_kernel_chose_may_get_another(board: Played) -> None:
     board.write("/proc/swaps", SWAPS)
     board.tool("swapoff", 'sed -i 2d "$HERE/proc/swaps"\n')
