@@ -1,8 +1,8 @@
 """Settings that nobody on the board will put back any more, because the power was cut or the guard
 was killed: found by whoever comes next, told, and put back.
 
-Most settings are the kernel's, and gone after a power cut; for the rest there is a unit of systemd's
-(`provision/on_board/at_start.py`) where there can be one.
+Most settings are the kernel's, and gone after a power cut; for the rest there is a unit of
+systemd's (`provision/on_board/at_start.py`) where there can be one.
 """
 
 from __future__ import annotations

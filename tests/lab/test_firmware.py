@@ -304,4 +304,8 @@ def test_the_board_is_told_by_its_device_tree_and_not_by_its_name(
 ) -> None:
     with seen(furnished.address, tmp_path / "known") as board:
         misnamed = dataclasses.replace(board.connection.target, name="raspberry-pi-4")
-        assert misnamed.name != resolve.board_of(board.compatible, KNOWN, board.model) == "raspberry-pi-5"
+        assert (
+            misnamed.name
+            != resolve.board_of(board.compatible, KNOWN, board.model)
+            == "raspberry-pi-5"
+        )

@@ -134,7 +134,7 @@ def holds_settings(folder: str, roots_folder: str) -> bool:
     try:
         with open(backup, encoding="utf-8") as stream:
             lease = json.loads(stream.read(1 << 20))["lease"]
-        return os.path.realpath(os.path.dirname(lease)) == os.path.realpath(folder)
+        return bool(os.path.realpath(os.path.dirname(lease)) == os.path.realpath(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return True  # nobody can tell whose
 

@@ -62,7 +62,11 @@ def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
             problems = [
                 change if isinstance(change, str) else turned(*change, place) for change in wanted
             ]
-        done = [change[0] for change, problem in zip(wanted, problems) if problem is None]
+        done = [
+            change[0]
+            for change, problem in zip(wanted, problems)
+            if problem is None and not isinstance(change, str)
+        ]
         held = len(done) == len(wanted) > 0 or differ(done, backup)
         if not held:
             stop_guard(place)
@@ -79,7 +83,8 @@ def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
 def permitted(change: Dict[str, Any]) -> Union[Tuple[Knob, str], str]:
     """What to set to which value; or why it may not be, as of a swap area of an odd name."""
     try:
-        return checked(*change["knob"], change["value"]), change["value"]
+        kind, path = change["knob"]
+        return checked(kind, path, change["value"]), change["value"]
     except Refused as refused:
         return str(refused)
 

@@ -179,9 +179,7 @@ def turned_back(knob: Knob, value: str, place: Place) -> Optional[str]:
 
 def differing(wanted: List[Tuple[Knob, str]]) -> Dict[Knob, str]:
     """Those that are not what they should be, with what they are.  Fans move by themselves."""
-    found = {
-        knob: now_of(knob) for knob, _ in wanted if knob.kind != "clocks" and not is_fan(knob)
-    }
+    found = {knob: now_of(knob) for knob, _ in wanted if knob.kind != "clocks" and not is_fan(knob)}
     return {
         knob: f"it is {found[knob]!r} and was {value!r}"
         for knob, value in wanted

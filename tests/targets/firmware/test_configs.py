@@ -68,7 +68,7 @@ def test_settings_are_of_the_board_that_a_check_recognises(
     assert board_of(compatible, KNOWN) == board
 
 
-@pytest.mark.parametrize("kind", (*jetson.KINDS, *raspberry_pi.KINDS, jetson.UNNAMED))
+@pytest.mark.parametrize("kind", [*jetson.KINDS, *raspberry_pi.KINDS, jetson.UNNAMED])
 def test_every_kind_of_board_has_settings_that_are_shipped(kind: Kind) -> None:
     assert kind.settings in KNOWN.boards()
     assert kind.family != "Jetson" or kind.settings != "generic"

@@ -1,4 +1,4 @@
-"""Tools that root runs on a board: found where a system installs them, and only root's to change."""
+"""Tools that root runs on a board: where a system installs them, and only root's to change."""
 
 from __future__ import annotations
 
