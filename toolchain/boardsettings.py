@@ -316,7 +316,7 @@ def _seen(connection: Connection, asked: Asked) -> tuple[Board, Settings, BoardS
         privilege = dataclasses.replace(privilege, sudo=None)
     board = look(connection, privilege, deadline=deadline)
     known = library(named=asked.config)
-    name = board_of(board.compatible, known)
+    name = board_of(board.compatible, known, board.model)
     settings = resolve(known, name, asked.profile or "benchmark", dict(asked.overrides))
     return board, settings, _told(name, compare(settings, board.seen), asked.profile is not None)
 

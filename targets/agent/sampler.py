@@ -91,7 +91,7 @@ class Sampler:
 
     def _found(self) -> List[Any]:
         sensors = self._telemetry.sensors
-        enough = bool(sensors.rails) and sensors.tells_gpu
+        enough = sensors.tells_power and sensors.tells_gpu
         return find_tools(compatible=compatible(), enough=enough, period_s=self._period_ns / 1e9)
 
     def _work(self) -> None:

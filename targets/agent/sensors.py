@@ -10,7 +10,10 @@ from typing import Dict, List, Optional, Tuple
 from . import readings
 
 # Cooling devices that hold a clock back while their state is above 0; fans are none of them.
-_HOLDING = re.compile("alert|cpufreq|devfreq|processor|throttle", re.IGNORECASE)
+# On JetPack 4 they are cpu-balanced, gpu-balanced, emergency-balanced and tegra-heavy.
+_HOLDING = re.compile(
+    "alert|balanced|cpufreq|devfreq|emergency|heavy|processor|throttle", re.IGNORECASE
+)
 _GPU_LOADS = (
     "sys/devices/gpu.0/load",
     "sys/devices/platform/gpu.0/load",
@@ -36,8 +39,14 @@ class Sensors:
 
     @property
     def tells_gpu(self) -> bool:
-        """Whether there is a GPU that tells its load."""
-        return bool(self._gpu_load)
+        """Whether a GPU's load can be read now."""
+        return self.gpu()[0] is not None
+
+    @property
+    def tells_power(self) -> bool:
+        """Whether volts and amperes of some rail can be read now; their files may be root's."""
+        volts, amperes = self.power()
+        return any(volts[rail] is not None and amperes[rail] is not None for rail in volts)
 
     def power(self) -> Tuple[Dict[str, Optional[int]], Dict[str, Optional[int]]]:
         """Millivolts and milliamperes by rail."""

@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 
 # A sensor outside of this is off (Jetsons say -256) or broken.
 _PLAUSIBLE_C = (-100.0, 250.0)
+# The driver of a Jetson's power chip (max77620) knows alarms only: below them it says 100, newer
+# releases 50, whatever the chip's temperature.
+_NO_ALARM_C = (100.0, 50.0)
 _MOST_NOTES = 100
 _CORE = re.compile(r"^(cpu[0-9]{1,4}) ([0-9 ]{7,200})$", re.MULTILINE)
 
@@ -92,7 +95,7 @@ class Telemetry:
         )
 
     def temps_c(self) -> Dict[str, Optional[float]]:
-        """Degrees Celsius by thermal zone; None where the zone is there and says nothing."""
+        """Degrees Celsius by thermal zone; None where the zone is there and tells nothing."""
         return {name: self._zone(name, path) for name, path in self._zones}
 
     def hottest_c(self) -> Optional[float]:
@@ -133,6 +136,9 @@ class Telemetry:
         millidegrees = readings.number(os.path.join(path, "temp"))
         if millidegrees is not None:
             celsius = millidegrees / 1000
+            if tells_no_temperature(name, celsius):
+                self.note(f"thermal zone {name}", f"says {celsius:.0f} C while there is no alarm")
+                return None
             if _PLAUSIBLE_C[0] < celsius < _PLAUSIBLE_C[1]:
                 return celsius
         self.note(f"thermal zone {name}", "cannot be read" if millidegrees is None else "is off")
@@ -144,6 +150,11 @@ class Telemetry:
             return float(words[0])
         except (IndexError, ValueError):
             return None
+
+
+def tells_no_temperature(zone: str, celsius: float) -> bool:
+    """Whether it is the constant that a Jetson's PMIC zone says while there is no alarm."""
+    return zone.startswith("PMIC") and celsius in _NO_ALARM_C
 
 
 def cpufreq_policies(root: str = "/") -> List[Tuple[str, str]]:

@@ -28,6 +28,15 @@ _RAILS_OF: Final = {
     "Jetson AGX Orin": (("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),),
     "Jetson Thor": (("VIN",), ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")),
 }
+# The others get "jetson", which leaves the power mode and its limits alone.
+_SETTINGS: Final = {
+    "Jetson Nano": "jetson-nano",
+    "Jetson Xavier NX": "jetson-xavier-nx",
+    "Jetson AGX Xavier": "jetson-agx-xavier",
+    "Jetson Orin Nano": "jetson-orin-nano",
+    "Jetson Orin NX": "jetson-orin-nx",
+    "Jetson AGX Orin": "jetson-agx-orin",
+}
 
 
 def _jetson(name: str, soc: str, *parts: str, model: str = "") -> Kind:
@@ -41,6 +50,7 @@ def _jetson(name: str, soc: str, *parts: str, model: str = "") -> Kind:
         power=rails,
         power_is=_INPUT if len(rails[0]) == 1 else "all supplies of the module, summed",
         readings=_READINGS,
+        settings=_SETTINGS.get(name, "jetson"),
     )
 
 

@@ -16,7 +16,8 @@ class Kind:
     model: where the device tree's `model` has to fit too, since parts alone do not tell.
     slows_c: from this temperature on it lowers its clocks; None where that is not known.
     power: rails whose sum is the power of all of it, the best choice first; `power_is` says what
-    that sum is.  readings: tools that tell something here.
+    that sum is.  readings: tools that tell something here.  settings: the shipped file of firmware
+    settings for it, by name.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Kind:
     power: tuple[tuple[str, ...], ...] = ()
     power_is: str = ""
     readings: tuple[Reading[Any], ...] = ()
+    settings: str = "generic"
 
     def fits(self, compatible: tuple[str, ...], model: str) -> bool:
         """Whether a board that says this of itself is of this kind."""

@@ -25,9 +25,24 @@ _PMIC: Final = (("PMIC",),)
 _PMIC_IS: Final = "all rails of the power chip, without USB and the losses before it"
 
 
+_SETTINGS: Final = {
+    "BCM2710A1": "raspberry-pi-zero-2-w",
+    "BCM2837": "raspberry-pi-3",
+    "BCM2837B0": "raspberry-pi-3",
+    "BCM2711": "raspberry-pi-4",
+    "BCM2712": "raspberry-pi-5",
+}
+
+
 def _pi(name: str, soc: str, *parts: str, slows_c: float = 80.0) -> Kind:
-    spelled = tuple(f"raspberrypi,{part}" for part in parts)
-    kind = replace(_PI, name=f"Raspberry Pi {name}", soc=soc, parts=spelled, slows_c=slows_c)
+    kind = replace(
+        _PI,
+        name=f"Raspberry Pi {name}",
+        soc=soc,
+        parts=tuple(f"raspberrypi,{part}" for part in parts),
+        slows_c=slows_c,
+        settings=_SETTINGS[soc],
+    )
     if soc != "BCM2712":
         return kind
     return replace(kind, power=_PMIC, power_is=_PMIC_IS, readings=(*kind.readings, PMIC))

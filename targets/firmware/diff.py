@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from targets.firmware.resolve import Settings
+from targets.firmware.resolve import Settings, keeps
 from targets.firmware.settings import kind_of
 from targets.firmware.settings.kind import Row, Seen
 
@@ -57,8 +57,11 @@ def unexpected(settings: Settings, seen: Seen) -> list[str]:
 
 
 def snapshot(settings: Settings) -> list[str]:
-    """Patterns of files that putting these settings in force may change."""
-    kinds = [kind_of(value.key) for value in settings.values]
+    """Patterns of files that putting these settings in force may change besides.
+
+    None for what is kept: it may move meanwhile, by itself or by somebody, and is not ours to undo.
+    """
+    kinds = [kind_of(value.key) for value in settings.values if not keeps(value.value)]
     patterns = [pattern for kind in kinds if kind is not None for pattern in kind.snapshot]
     return list(dict.fromkeys(patterns))
 

@@ -17,6 +17,7 @@ from targets.ssh import Connection
 from targets.transfer import open_store
 
 LOOK_S: Final = 120.0
+_MODEL: Final = "/sys/firmware/devicetree/base/model"
 ROOTS_FOLDER: Final = "/var/lib/halfbyte"
 """Where root keeps what settings were (targets/provision/on_board/place.py)."""
 
@@ -80,11 +81,16 @@ class Board:
                 return tuple(word for word in text.split("\0") if word)
         return ()
 
+    @property
+    def model(self) -> str:
+        """As its device tree calls it; "" where it has none."""
+        return self.seen.text(_MODEL) or ""
+
 
 def wanted() -> dict[str, list[str]]:
-    """Files and commands that all kinds of settings are read from."""
+    """Files and commands that all kinds of settings are read from, and which board it is."""
     return {
-        "files": _once(path for kind in KINDS.values() for path in kind.files),
+        "files": [*_once(path for kind in KINDS.values() for path in kind.files), _MODEL],
         "commands": _once(words for kind in KINDS.values() for words in kind.commands),
     }
 

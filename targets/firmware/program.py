@@ -21,7 +21,7 @@ from targets.ssh import Connection
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _MODULES: Final = (
-    *("knobs", "boot_file", "place", "at_start"),
+    *("trusted", "knobs", "boot_file", "place", "at_start", "fans"),
     *("keeping", "start", "standing", "guard"),
 )
 # One line, the same in every release, so that one line of sudoers permits it.

@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from targets.agent.records import Facts
+from targets.boards import recognise
 from targets.errors import FirmwareConfigError
 from targets.firmware import schema
 from targets.firmware.schema import ConfigFile, Setting, Source
@@ -124,17 +126,21 @@ def shipped() -> tuple[ConfigFile, ...]:
     return tuple(sorted(found, key=lambda file: (file.name != GENERIC, file.name)))
 
 
-def board_of(compatible: Sequence[str], known: Library) -> str:
-    """The board whose file fits the device tree best: its first word counts most.
+def board_of(compatible: Sequence[str], known: Library, model: str = "") -> str:
+    """The board whose file counts: as `targets.boards` recognises it, unless a user's own file
+    names it.
 
-    compatible: from the most to the least special, as device trees have it; empty where there is
-    no device tree, which is generic.
+    compatible: from the most to the least special, as device trees have it (of a user's files the
+    one that fits the first word best); empty where there is no device tree, which is generic.
+    model: the device tree's, which decides where `compatible` leaves a choice.
     """
     for word in compatible:
         for file in reversed(known.files):
             if file.name != GENERIC and any(fnmatchcase(word, p) for p in file.compatible):
                 return file.name
-    return GENERIC
+    facts = Facts(compatible=tuple(compatible), board_model=model or None)
+    name = recognise(facts).kind.settings
+    return name if name in known.boards() else GENERIC
 
 
 def resolve(

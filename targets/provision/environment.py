@@ -24,6 +24,7 @@ from targets.provision import on_board
 from targets.provision.catalogue import catalogue
 from targets.provision.choose import RuntimeSet, choose_best
 from targets.provision.interpreter import Answers, Interpreter
+from targets.provision.on_board.place import ROOTS_FOLDER
 from targets.provision.refusals import refusal
 from targets.provision.wheels import Parcel, parcels
 from targets.ssh import Connection
@@ -150,7 +151,12 @@ def clean(connection: Connection, *, deadline: Deadline) -> int:
         words = (store.root, *OURS, "lock")
         done = connection.run(_CLEAN, *words, deadline=deadline, check=True)
         return int(done.stdout.strip() or 0) * 1024
-    request = {"do": "clean", "root": store.root, "ours": list(OURS)}
+    request = {
+        "do": "clean",
+        "root": store.root,
+        "ours": list(OURS),
+        "roots_folder": ROOTS_FOLDER,
+    }
     return int(_tell(connection, store.python, request, deadline)["removed_bytes"])
 
 

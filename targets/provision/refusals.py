@@ -39,8 +39,8 @@ def refusal(name: str, answer: Mapping[str, Any]) -> HalfbyteError:
             return _import_failed(name, answer, detail)
         case "settings-held":
             return BoardBusy(
-                f"Settings that halfbyte changed are still in force on {name}; what they were "
-                "lies in the folder that is to go.",
+                f"Settings that halfbyte changed are still in force on {name}; cleaning would end "
+                "them, or lose what they were.",
                 hint=f"First `halfbyte firmware restore {name}`.",
             )
         case "busy":

@@ -193,6 +193,31 @@ def test_tools_are_those_of_the_board(tmp_path: Path, monkeypatch: pytest.Monkey
     assert names("raspberrypi,5-model-b", "brcm,bcm2712", enough=True) == ["throttled", "pmic"]
 
 
+@pytest.mark.parametrize("missing", [None, "curr1_input", "in1_input", "load"])
+def test_files_that_cannot_be_read_do_not_stand_in_for_a_tool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    """On some releases the files of power monitors are root's alone."""
+    script(tmp_path, "tegrastats", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    rail = tmp_path / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
+    gpu = tmp_path / "sys/devices/gpu.0"
+    for folder, name, text in (
+        (rail, "in1_label", "VDD_IN\n"),
+        (rail, "in1_input", "5072\n"),
+        (rail, "curr1_input", "1035\n"),
+        (gpu, "load", "437\n"),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        if name == missing:
+            (folder / name).mkdir()  # is there and cannot be read, by root neither
+        else:
+            (folder / name).write_text(text)
+    sampler = Sampler(Telemetry(str(tmp_path)), period_s=0.5)
+    found = "tegrastats" in [tool.name for tool in sampler._tools]
+    assert found == (missing is not None)
+
+
 def test_where_no_thread_can_be_started_it_is_measured_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

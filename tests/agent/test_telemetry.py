@@ -75,6 +75,22 @@ def test_a_sensor_that_is_off_or_broken_is_unknown(tmp_path, temp):
     assert Telemetry(str(tmp_path)).temps_c() == {"gpu-thermal": None}
 
 
+@pytest.mark.parametrize(("kind", "constant"), [("PMIC-Die", "100000\n"), ("PMIC", "50000\n")])
+def test_the_constant_of_a_power_chip_is_no_temperature(tmp_path, kind, constant):
+    """Jetson Nano, TX2 and Xavier: its driver says so unless there is an alarm."""
+    zone(tmp_path, 0, "CPU-therm", "25000\n")
+    zone(tmp_path, 1, kind, constant)
+    telemetry = Telemetry(str(tmp_path))
+    assert telemetry.temps_c() == {"CPU-therm": 25.0, kind: None}
+    assert telemetry.hottest_c() == 25.0
+    zone(tmp_path, 0, "CPU-therm", "70000\n")
+    assert telemetry.hottest_c() == 70.0
+    (note,) = telemetry.notes()
+    assert (note.about, "no alarm" in note.reason) == (f"thermal zone {kind}", True)
+    zone(tmp_path, 1, kind, "120000\n")
+    assert telemetry.hottest_c() == 120.0
+
+
 def test_zones_of_the_same_kind_are_kept_apart(tmp_path):
     for index, temp in ((0, "40000"), (1, "41000"), (10, "42000")):
         zone(tmp_path, index, "acpitz", temp)
@@ -194,6 +210,30 @@ def test_power_gpu_and_what_holds_clocks_back_are_read(tmp_path):
     assert (sample.gpu_load, sample.gpu_hz) == (0.437, 306_000_000)
     assert sample.cooling == {"cpu-throttle-alert": 1}
     assert sample.alerts == {"oc1_event_cnt": 2}
+
+
+# Names as NVIDIA's kernels of L4T 32 register them (t210 and t186 platforms).
+JETPACK_4 = {
+    "PWM-fan": 0,
+    "cpu-balanced": 2,
+    "gpu-balanced": 0,
+    "emergency-balanced": 1,
+    "tegra-heavy": 0,
+    "CORE-floor": 1,
+}
+
+
+def test_what_holds_clocks_back_on_jetpack_4_is_read(tmp_path):
+    for index, (kind, state) in enumerate(JETPACK_4.items()):
+        folder = f"sys/class/thermal/cooling_device{index}"
+        put(tmp_path, f"{folder}/type", kind + "\n")
+        put(tmp_path, f"{folder}/cur_state", f"{state}\n")
+    assert Telemetry(str(tmp_path)).sample().cooling == {
+        "cpu-balanced": 2,
+        "gpu-balanced": 0,
+        "emergency-balanced": 1,
+        "tegra-heavy": 0,
+    }
 
 
 def test_what_cannot_be_read_is_noted_once_and_with_its_time(tmp_path):

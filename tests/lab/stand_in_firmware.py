@@ -66,21 +66,25 @@ echo "$2=${value:-0}"
 _INSTALL = """\
 set -e
 cd /root && tar x
-mkdir -p /boot/firmware /usr/local/sbin /usr/local/bin
+mkdir -p /boot/firmware
 cp stand-in/note /boot/config.txt
 chmod 755 stand-in/*
 [ -e /usr/sbin/sshd.real ] || mv /usr/sbin/sshd /usr/sbin/sshd.real
 cp stand-in/sshd /usr/sbin/sshd
-cp stand-in/reboot-command /usr/local/sbin/reboot
-cp stand-in/vcgencmd /usr/local/bin/vcgencmd
+if [ -e /usr/sbin/reboot ] && [ ! -e /usr/sbin/reboot.real ]; then
+  mv /usr/sbin/reboot /usr/sbin/reboot.real
+fi
+cp stand-in/reboot-command /usr/sbin/reboot
+cp stand-in/vcgencmd /usr/bin/vcgencmd
 python3 stand-in/play.py
 echo installed
 """
 _REMOVE = """\
 umount /boot/firmware
 mv /usr/sbin/sshd.real /usr/sbin/sshd
-rm -rf /root/stand-in /usr/local/sbin/reboot /usr/local/bin/vcgencmd /boot/firmware \
+rm -rf /root/stand-in /usr/sbin/reboot /usr/bin/vcgencmd /boot/firmware \
   /boot/config.txt /run/firmware-read
+[ ! -e /usr/sbin/reboot.real ] || mv /usr/sbin/reboot.real /usr/sbin/reboot
 sync
 """
 

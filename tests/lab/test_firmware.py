@@ -66,7 +66,7 @@ def seen(address: str, known_hosts: Path, user: str = "root") -> Iterator[Board]
 
 def settings(board: Board, profile: str, **more: str) -> Settings:
     """Of the board that it says it is, but for what belongs to this machine."""
-    name = resolve.board_of(board.compatible, KNOWN)
+    name = resolve.board_of(board.compatible, KNOWN, board.model)
     return resolve.resolve(KNOWN, name, profile, {**NOT_THE_BOARDS, **more})
 
 
@@ -304,4 +304,8 @@ def test_the_board_is_told_by_its_device_tree_and_not_by_its_name(
 ) -> None:
     with seen(furnished.address, tmp_path / "known") as board:
         misnamed = dataclasses.replace(board.connection.target, name="raspberry-pi-4")
-        assert misnamed.name != resolve.board_of(board.compatible, KNOWN) == "raspberry-pi-5"
+        assert (
+            misnamed.name
+            != resolve.board_of(board.compatible, KNOWN, board.model)
+            == "raspberry-pi-5"
+        )

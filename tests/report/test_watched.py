@@ -170,6 +170,17 @@ def test_throttling_between_two_readings_of_a_repeat_counts(tmp_path: Path) -> N
     assert doubt.level == "warning"
 
 
+def test_files_that_told_nothing_are_no_reason_to_leave_a_tool_out(tmp_path: Path) -> None:
+    said = wire.ToolSaid("tegrastats", output("tegrastats", "orin-nano-8gb"), None)
+    silent = reading(1, rail_mv={"VDD_IN": None, "VDD_CPU": 5000}, rail_ma={"VDD_IN": None})
+    report = report_of(tmp_path, [silent, said], compatible=ORIN)
+    watched = only(report).watched
+    assert watched is not None
+    assert watched.power is not None
+    assert watched.power.mean_w == pytest.approx(5.251)
+    assert "VDD_CPU" not in [one.name for one in watched.series]
+
+
 def test_throttling_in_the_run_is_a_warning_and_before_it_a_note(tmp_path: Path) -> None:
     said = [wire.ToolSaid("throttled", f"throttled={bits}\n", 0) for bits in ("0xd0000", "0xd0008")]
     report = report_of(tmp_path, said)
@@ -209,6 +220,14 @@ def test_a_hot_board_is_judged_by_its_kind(tmp_path: Path) -> None:
     plus = ("raspberrypi,3-model-b-plus", "brcm,bcm2837")
     assert "hot" in codes(report_of(tmp_path / "a", warm, compatible=plus))
     assert "hot" not in codes(report_of(tmp_path / "b", warm, compatible=()))
+
+
+def test_a_power_chip_that_only_knows_alarms_is_not_the_hottest(tmp_path: Path) -> None:
+    zones = {"CPU-therm": 25.0, "PMIC-Die": 100.0, "AO-therm": 33.5}
+    report = report_of(tmp_path, [reading(1, temps_c=zones)], compatible=("nvidia,jetson-nano",))
+    assert only(report).target.hottest_c is not None
+    assert only(report).target.hottest_c < 90
+    assert "hot" not in codes(report)
 
 
 def test_old_records_without_times_of_their_own_are_read(tmp_path: Path) -> None:

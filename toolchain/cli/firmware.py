@@ -257,7 +257,7 @@ def _settings_for(board: Board, profile: str, asked: dict[str, Any]) -> Settings
     from targets.firmware.resolve import board_of, override, resolve
 
     known = _library(asked["config"])
-    name = asked["board"] or board_of(board.compatible, known)
+    name = asked["board"] or board_of(board.compatible, known, board.model)
     return resolve(known, name, profile, dict(override(text) for text in asked["overrides"]))
 
 

@@ -234,7 +234,7 @@ def clean(name: str, accept_new: bool, as_json: bool) -> None:
     from targets.deadline import Deadline
     from targets.loopback import reachable
     from targets.provision import environment
-    from toolchain import measuring
+    from toolchain import measuring, settling
     from toolchain.cli.options import targets_of
     from toolchain.cli.trust import trust
 
@@ -243,6 +243,7 @@ def clean(name: str, accept_new: bool, as_json: bool) -> None:
         reachable(targets_of([name])[0]) as where,
         measuring.connected(where, asked) as connection,
     ):
+        settling.put_back_left_over(connection)
         removed = environment.clean(connection, deadline=Deadline.after(600))
     console.show(
         {"target": name, "removed_bytes": removed},

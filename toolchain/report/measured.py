@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from targets.agent import wire
+from targets.agent.telemetry import tells_no_temperature
 from targets.boards import cores, recognise
 from toolchain.report.figures import (
     PERCENTILES,
@@ -58,7 +59,11 @@ def target_figures(runs: Sequence[Run]) -> TargetFigures:
     run = runs[0]
     target, facts = run.meta.target, run.last(wire.Facts) or wire.Facts()
     temps = [
-        t for one in runs for s in one.of(wire.Sample) for t in s.temps_c.values() if t is not None
+        temp
+        for one in runs
+        for sample in one.of(wire.Sample)
+        for zone, temp in sample.temps_c.items()
+        if temp is not None and not tells_no_temperature(zone, temp)
     ]
     known = [word for word in (target.emulated, facts.emulated) if word is not None]
     board = recognise(facts) if facts.compatible or facts.nv_tegra_release else None

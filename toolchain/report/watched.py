@@ -128,8 +128,23 @@ def _of_samples(samples: Sequence[tuple[float, wire.Sample]]) -> _Points:
 
 
 def _of_tools(said: Sequence[tuple[float, Any]], points: _Points) -> None:
-    """What tools tell beside the files: a quantity that files told is left to them."""
-    told = {quantity for quantity, _ in points}
+    """What tools tell beside the files: a quantity that files told is left to them.
+
+    Files that were there and could not be read told nothing.
+    """
+    told = {
+        quantity
+        for (quantity, _), values in points.items()
+        if any(value is not None for _, value in values)
+    }
+    lines = [value for _, value in said if isinstance(value, Tegrastats)]
+    for quantity, tells in (
+        ("power", any(line.rails_mw for line in lines)),
+        ("temperature", any(line.temps_c for line in lines)),
+    ):
+        if tells and quantity not in told:
+            for key in [key for key in points if key[0] == quantity]:
+                del points[key]
     for at_s, value in said:
         if isinstance(value, Tegrastats):
             for rail, mw in value.rails_mw.items() if "power" not in told else ():

@@ -36,7 +36,7 @@ def rows(key: str, wanted: Value, seen: Seen) -> Sequence[Row]:
     """One: they are pinned all together."""
     said = seen.commands.get(SHOW)
     if said is None or said.status is None:
-        return absent(key, "jetson_clocks is not there")
+        return absent(key, (said and said.text) or "jetson_clocks is not there")
     pinned = parse_pinned(said)
     now = None if pinned is None else _WORDS[pinned]
     note = "jetson_clocks tells root only" if pinned is None else ""

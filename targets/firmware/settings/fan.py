@@ -1,7 +1,8 @@
 """`fan.pwm`: fans that the kernel drives by pulse width (hwmon `pwm1`, 0 to 255).
 
 Only "full" can be asked for: a fan is never held back.  On a Jetson nvfancontrol would set it anew
-each second, and is stopped for as long.
+each second, and is stopped for as long.  How a fan goes back to its own control:
+targets/provision/on_board/fans.py.
 """
 
 from __future__ import annotations
@@ -47,5 +48,4 @@ FAN = Kind(
     rows,
     files=("/sys/class/hwmon/hwmon[0-9]*/name", "/sys/class/hwmon/hwmon[0-9]*/pwm[0-9]"),
     commands=(ACTIVE,),
-    snapshot=("/sys/class/hwmon/hwmon[0-9]*/pwm[0-9]",),
 )

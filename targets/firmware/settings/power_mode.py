@@ -47,7 +47,10 @@ def rows(key: str, wanted: Value, seen: Seen) -> Sequence[Row]:
     """One: the board has one power mode."""
     names = (wanted,) if isinstance(wanted, str) else wanted
     assert isinstance(names, tuple)
-    now = parse_query(seen.commands.get(QUERY))
+    said = seen.commands.get(QUERY)
+    now = parse_query(said)
+    if said is not None and said.status is None and said.text:
+        return absent(key, said.text)
     if now is None:
         return absent(key, "nvpmodel is not there, or does not say which mode is in force")
     modes = parse_modes(seen.text(CONF) or "")

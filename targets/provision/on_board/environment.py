@@ -110,7 +110,7 @@ def clean(asked: Dict[str, Any]) -> Dict[str, Any]:
     except OSError:
         with open(os.path.join(root, "lock")) as stream:
             raise Refused("busy", holder=stream.read(4096)) from None
-    if os.path.exists(os.path.join(root, "firmware", "backup.json")):
+    if holds_settings(os.path.join(root, "firmware"), asked["roots_folder"]):
         raise Refused("settings-held")
     for ours in asked["ours"] + ["lock"]:
         for folder, _, names in os.walk(os.path.join(root, ours)):
@@ -119,6 +119,24 @@ def clean(asked: Dict[str, Any]) -> Dict[str, Any]:
     if not os.listdir(root):
         os.rmdir(root)
     return {"removed_bytes": held}
+
+
+def holds_settings(folder: str, roots_folder: str) -> bool:
+    """Whether settings are held by what is in `folder`: a backup, or the lease of one of root's.
+
+    The end of its lease is the end of a hold.  One that somebody else's lease keeps is not ours.
+    """
+    if os.path.exists(os.path.join(folder, "backup.json")):
+        return True
+    backup = os.path.join(roots_folder, "backup.json")
+    if not os.path.exists(backup):
+        return False
+    try:
+        with open(backup, encoding="utf-8") as stream:
+            lease = json.loads(stream.read(1 << 20))["lease"]
+        return bool(os.path.realpath(os.path.dirname(lease)) == os.path.realpath(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # nobody can tell whose
 
 
 def build(asked: Dict[str, Any], part: str) -> Dict[str, Any]:

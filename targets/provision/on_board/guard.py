@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple, Union
 
 from targets.provision.on_board import at_start, boot_file
 from targets.provision.on_board.keeping import (
@@ -23,7 +23,7 @@ from targets.provision.on_board.keeping import (
     taken,
     turned,
 )
-from targets.provision.on_board.knobs import Refused, checked, look
+from targets.provision.on_board.knobs import Knob, Refused, checked, look
 from targets.provision.on_board.place import Place, loaded
 from targets.provision.on_board.standing import Again, guarded, mark_of, stand
 
@@ -41,11 +41,10 @@ def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
 
     What is held already is put back first, unless it is somebody's at work: then nothing is done
     but to say whose.  Nor where what was held before cannot all be put back: its backup stays the
-    only one.
+    only one.  What may not be changed is a problem of its own, and the rest goes on.
     """
-    changes = [
-        (checked(c["knob"][0], c["knob"][1], c["value"]), c["value"]) for c in asked["changes"]
-    ]
+    wanted = [permitted(change) for change in asked["changes"]]
+    changes = [change for change in wanted if not isinstance(change, str)]
     asked["lease_s"] = float(asked["lease_s"])
     before = None
     with place.locked():
@@ -60,9 +59,15 @@ def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
         with guarded_or_forgotten(asked, place, again):
             if any(kind in at_start.LASTING for kind, _, _ in backup["before"]):
                 at_start.arrange(asked, place, again)
-            problems = [turned(knob, value, place) for knob, value in changes]
-        done = [knob for (knob, _), problem in zip(changes, problems) if problem is None]
-        held = len(done) == len(changes) > 0 or differ(done, backup)
+            problems = [
+                change if isinstance(change, str) else turned(*change, place) for change in wanted
+            ]
+        done = [
+            change[0]
+            for change, problem in zip(wanted, problems)
+            if problem is None and not isinstance(change, str)
+        ]
+        held = len(done) == len(wanted) > 0 or differ(done, backup)
         if not held:
             stop_guard(place)
             forget(place)  # nothing was changed, so nothing is to be put back
@@ -73,6 +78,15 @@ def apply(asked: Dict[str, Any], place: Place, again: Again) -> Dict[str, Any]:
         "backup": backup,
         "look": look(asked["look"]),
     }
+
+
+def permitted(change: Dict[str, Any]) -> Union[Tuple[Knob, str], str]:
+    """What to set to which value; or why it may not be, as of a swap area of an odd name."""
+    try:
+        kind, path = change["knob"]
+        return checked(kind, path, change["value"]), change["value"]
+    except Refused as refused:
+        return str(refused)
 
 
 @contextlib.contextmanager

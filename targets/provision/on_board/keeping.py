@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from targets.provision.on_board import at_start
 from targets.provision.on_board.at_start import LASTING
+from targets.provision.on_board.fans import is_controlled, is_fan
 from targets.provision.on_board.knobs import (
     Knob,
     Refused,
@@ -29,6 +30,7 @@ from targets.provision.on_board.place import MOST_BYTES, SCHEMA, VERSION, Place,
 
 OUTCOME = "halfbyte.firmware-outcome"
 _TRIES = 3
+_SAY_S = 10.0
 _KEPT_OUTCOMES = 32
 _OUTCOME = re.compile(r"outcome-[0-9a-f]{16}\.json", re.ASCII)
 _RESTORING_ORDER = ("clocks", "mode", "online", "file", "service", "swap")
@@ -93,7 +95,11 @@ def put_back(place: Place, why: str) -> Dict[str, Any]:
     if restarted:  # what does not outlast a restart is gone by itself
         todo = [(knob, value) for knob, value in before if knob.kind in LASTING]
     else:
-        todo = before
+        todo = [
+            (knob, value)
+            for knob, value in before
+            if not (is_fan(knob) and is_controlled(now_of(knob), before))
+        ]
     left: Dict[Knob, str] = {}
     for _ in range(_TRIES):
         tried = {
@@ -130,9 +136,11 @@ def put_back(place: Place, why: str) -> Dict[str, Any]:
 
 
 def changed(before: List[Tuple[Knob, str]], but: Dict[Knob, str]) -> List[List[str]]:
-    """Those that are not what they were: kind, path, before, now."""
+    """Those that are not what they were: kind, path, before, now.  Fans move by themselves."""
     found = []
     for knob, value in before:
+        if is_fan(knob):
+            continue
         now = now_of(knob)
         if knob not in but and now is not None and not alike(knob, now, value):
             found.append([knob.kind, knob.path, value, now])
@@ -170,8 +178,8 @@ def turned_back(knob: Knob, value: str, place: Place) -> Optional[str]:
 
 
 def differing(wanted: List[Tuple[Knob, str]]) -> Dict[Knob, str]:
-    """Those that are not what they should be, with what they are."""
-    found = {knob: now_of(knob) for knob, _ in wanted if knob.kind != "clocks"}
+    """Those that are not what they should be, with what they are.  Fans move by themselves."""
+    found = {knob: now_of(knob) for knob, _ in wanted if knob.kind != "clocks" and not is_fan(knob)}
     return {
         knob: f"it is {found[knob]!r} and was {value!r}"
         for knob, value in wanted
@@ -212,8 +220,17 @@ def status(place: Place, hold: Optional[str] = None) -> Dict[str, Any]:
 
 
 def stop_guard(place: Place) -> None:
-    """End the guard, if one stands that is not this process; the lock is held, so it waits."""
+    """End the guard, if one stands that is not this process; the lock is held, so it waits.
+
+    Raises Refused where it does not say which process it is: 0 would be all of our own group.
+    """
+    end_s = time.monotonic() + _SAY_S
     pid = place.guard()
+    while pid == 0:
+        if time.monotonic() > end_s:
+            raise Refused("a guard stands that does not say which process it is")
+        time.sleep(0.02)
+        pid = place.guard()
     if pid is None or pid == os.getpid():
         return
     with contextlib.suppress(ProcessLookupError):

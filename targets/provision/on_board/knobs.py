@@ -12,6 +12,8 @@ import re
 import subprocess
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from targets.provision.on_board.trusted import PATH, program_of
+
 _CPU = r"/sys/devices/system/cpu"
 _FILES = re.compile(
     rf"{_CPU}/(cpufreq/policy\d{{1,4}}|cpu\d{{1,4}}/cpufreq)"
@@ -47,7 +49,6 @@ _COMMANDS = re.compile(
     r"|vcgencmd get_config \w{1,40}",
     re.ASCII,
 )
-_TOOLS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _TOOL_S = 60.0
 _MOST_BYTES = 256 * 1024
 _MOST_FILES = 4096
@@ -140,21 +141,24 @@ def text(path: str) -> str:
 
 
 def tool(*words: str) -> Tuple[Optional[int], str]:
-    """Exit status and what it said; None if it is not there or does not end.
+    """Exit status and what it said; None if it is not there or does not end, or root may not run
+    it, which is then what it "said".
 
     Its input is closed: a question gets no answer.
     """
     try:
         done = subprocess.run(
-            words,
+            [program_of(words[0]), *words[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=_TOOL_S,
-            env={"PATH": _TOOLS, "LC_ALL": "C"},
+            env={"PATH": PATH, "LC_ALL": "C"},
             cwd="/",
             check=False,
         )
+    except PermissionError as error:
+        return None, error.strerror or ""
     except (OSError, subprocess.TimeoutExpired):
         return None, ""
     return done.returncode, done.stdout.decode("utf-8", "replace").strip()[:_MOST_BYTES]

@@ -17,6 +17,7 @@ ROOTS_OUTCOMES = "/run/halfbyte"
 SCHEMA = "halfbyte.firmware-backup"
 VERSION = 1
 MOST_BYTES = 1 << 20
+_PID = re.compile(rb"[1-9][0-9]{0,9}")
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
@@ -68,7 +69,10 @@ class Place:
         return os.path.join(self.outcomes, f"outcome-{hold}.json")
 
     def guard(self) -> Optional[int]:
-        """The process that stands guard: it holds a lock for as long as it lives."""
+        """The process that stands guard: it holds a lock for as long as it lives.
+
+        0: it has yet to say which it is.
+        """
         try:
             lock = os.open(self.path("guard"), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -77,7 +81,8 @@ class Place:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except BlockingIOError:
-            return int(os.read(lock, 32) or b"0")  # 0: it is about to say
+            said = os.read(lock, 32)
+            return int(said) if _PID.fullmatch(said) else 0
         finally:
             os.close(lock)
 

@@ -22,6 +22,7 @@ from targets.provision.on_board.keeping import put_back
 from targets.provision.on_board.knobs import Refused
 from targets.provision.on_board.place import Place, loaded
 from targets.provision.on_board.start import scope
+from targets.provision.on_board.trusted import program_of
 
 READY_S = 40.0
 _LOADER = "import sys;exec(sys.stdin.buffer.read())"
@@ -38,7 +39,7 @@ def guarded(asked: Dict[str, Any], again: Again) -> Any:
     """
     going_on, ended = os.pipe()  # closed by the end of this process too, however it ends
     try:
-        before = scope()
+        before = scope(systemd_run())
         if not (
             leave(asked, going_on, again, before) or (before and leave(asked, going_on, again))
         ):
@@ -85,6 +86,14 @@ def leave(asked: Dict[str, Any], going_on: int, again: Again, before: Any = ()) 
         process.kill()
         process.wait()
     return stands
+
+
+def systemd_run() -> Optional[str]:
+    """Its path; None where it is not there, or not to be run."""
+    try:
+        return program_of("systemd-run")
+    except OSError:
+        return None
 
 
 def stand(asked: Dict[str, Any], place: Place) -> NoReturn:

@@ -23,6 +23,7 @@ REFUSED = 96
 READY_S = 25.0  # twice, where a scope does not come up, is less than the host waits
 LET_GO_S = 2.0
 KEPT_RUNS = 8
+FOLDERS = "/usr/bin:/bin"  # never /usr/local, which others than root may write on some systems
 
 
 class Already(Exception):
@@ -113,13 +114,12 @@ def number_of(folder: str) -> int:
         return 0
 
 
-def scope() -> List[str]:
+def scope(program: Optional[str]) -> List[str]:
     """What keeps systemd from ending the run with the login, where that is needed and possible.
 
     A user's own scope ends with the last login unless the user lingers, which a session of its own
-    does not; so it is used by root, and by users who linger.
+    does not; so it is used by root, and by users who linger.  program: systemd-run's path.
     """
-    program = shutil.which("systemd-run")
     if program is None or not os.path.isdir("/run/systemd/system"):
         return []
     words = [program, "--scope", "--quiet", "--collect"]
@@ -189,7 +189,7 @@ def start(asked: Dict[str, Any]) -> Dict[str, Any]:
     put(os.path.join(run, "plan.json"), plan)
     put(os.path.join(run, "supervise.py"), supervisor.encode("utf-8"))
     put(os.path.join(run, "request.json"), json.dumps(asked).encode("ascii"))
-    before = scope()
+    before = scope(shutil.which("systemd-run", path=FOLDERS))
     try:
         words = supervised(run, lock, before)
     except (Refused, OSError):

@@ -83,7 +83,7 @@ class Played:
     def there(self, text: str) -> str:
         """Programs, or a request, with the board's paths."""
         text = _PATHS.sub(lambda found: f"{self.folder}/{found[1]}", text)
-        return text.replace('"/usr/local/sbin:', f'"{self.folder}/bin:/usr/local/sbin:')
+        return text.replace('"/usr/sbin:/sbin:', f'"{self.folder}/bin:/usr/sbin:/sbin:')
 
     def start(self, request: dict[str, Any]) -> subprocess.Popen[bytes]:
         """The programs at work on one request."""

@@ -71,7 +71,11 @@ def test_a_time_that_is_none_is_refused_before_anything_is_reached(
 
 
 @pytest.mark.parametrize(
-    "name", ["knobs", "boot_file", "place", "keeping", "start", "standing", "guard"]
+    "name",
+    [
+        *("trusted", "knobs", "boot_file", "place", "at_start", "fans"),
+        *("keeping", "start", "standing", "guard", "environment"),
+    ],
 )
 def test_programs_of_the_board_are_python_3_8(name: str) -> None:
     ast.parse(on_board.source(name), feature_version=(3, 8))

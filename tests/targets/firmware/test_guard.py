@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from targets.firmware import diff
+from targets.firmware.resolve import Library, resolve, shipped
 from tests.targets.firmware import played
 from tests.targets.firmware.played import GOVERNOR, Played
 
@@ -111,6 +114,66 @@ def test_nothing_is_set_while_somebodys_run_is_on(board: Played) -> None:
         assert board.ask(request(board, 2, PERFORMANCE, runs=["0" * 16]))["held"]
 
 
+PWM = "/sys/class/hwmon/hwmon2/pwm1"
+FULL = ("file", PWM, "255")
+
+
+def fan(board: Played, pwm: str) -> None:
+    """A fan of the board's, at that duty cycle."""
+    board.write("/sys/class/hwmon/hwmon2/name", "pwmfan\n")
+    board.write(PWM, pwm)
+
+
+def test_a_fan_that_is_kept_is_not_slowed_at_the_end(board: Played) -> None:
+    """Its own control has raised it meanwhile, because the board became hot."""
+    fan(board, "0\n")
+    asked = resolve(Library(shipped()), "raspberry-pi-5", "field")
+    assert asked["fan.pwm"].value == "keep"
+    answer = board.ask(request(board, 1, PERFORMANCE, snapshot=diff.snapshot(asked)))
+    assert GOVERNOR in {path for _, path, _ in answer["backup"]["before"]}
+    board.write(PWM, "175\n")
+    assert end(board, 1)["left"] == []
+    assert board.read(PWM) == "175\n"
+    assert board.read(GOVERNOR) == "ondemand\n"
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "millidegrees", "after"),
+    [(None, "55000\n", "75\n"), ("175\n", "55000\n", "175\n"), (None, "78000\n", "255\n")],
+    ids=["cool", "moved by the kernel", "hot"],
+)
+def test_a_fan_at_full_goes_back_unless_its_control_needs_more(
+    board: Played, meanwhile: str | None, millidegrees: str, after: str
+) -> None:
+    fan(board, "75\n")
+    board.write("/sys/class/thermal/cooling_device0/type", "pwm-fan\n")
+    board.write("/sys/class/thermal/thermal_zone0/temp", "100000\n")  # a Jetson's PMIC
+    board.write("/sys/class/thermal/thermal_zone1/temp", millidegrees)
+    assert board.ask(request(board, 1, FULL))["held"]
+    assert board.read(PWM).strip() == "255"
+    if meanwhile is not None:
+        board.write(PWM, meanwhile)
+    assert end(board, 1)["left"] == []
+    assert board.read(PWM).strip() == after.strip()
+
+
+def test_a_service_that_moves_the_fan_as_it_starts_is_no_failure(board: Played) -> None:
+    fan(board, "75\n")
+    board.write("/service", "active")
+    board.tool(
+        "systemctl",
+        'case $1 in is-active) cat "$HERE/service" ;;\n'
+        'stop) printf inactive >"$HERE/service" ;;\n'
+        f'start) printf active >"$HERE/service"; echo 141 >"$HERE{PWM}" ;;\nesac\n',
+    )
+    assert board.ask(request(board, 1, ("service", "nvfancontrol", "inactive"), FULL))["held"]
+    assert board.read("/service") == "inactive"
+    outcome = end(board, 1)
+    assert (outcome["left"], outcome["restored"]) == ([], 2)
+    assert board.read("/service") == "active"
+    assert board.read(PWM) == "141\n"
+
+
 NVPMODEL = (
     '[ "$1" = -q ] && { echo "NV Power Mode: M"; cat "$HERE/mode"; exit; }\n'
     'printf %s "$2" >"$HERE/mode"; touch "$HERE/changing"; [ "$2" = 0 ] || sleep 2\n'
@@ -158,6 +221,46 @@ def test_what_could_not_be_put_back_is_never_forgotten(board: Played) -> None:
     assert board.read(GOVERNOR) == "ondemand\n"
 
 
+STANDS = """
+import fcntl, os, sys, time
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(lock, fcntl.LOCK_EX)
+print(flush=True)
+time.sleep(1.0)
+os.write(lock, (sys.argv[2] if len(sys.argv) > 2 else str(os.getpid())).encode())
+time.sleep(60)
+"""
+STOPS = """
+import sys
+from targets.provision.on_board import keeping
+from targets.provision.on_board.place import Place
+keeping._SAY_S = 3.0
+keeping.stop_guard(Place(sys.argv[1], as_root=False))
+"""
+
+
+@pytest.mark.parametrize("says", ["", "0", "one"])
+def test_a_guard_that_has_yet_to_say_who_it_is_is_waited_for(tmp_path: Path, says: str) -> None:
+    """Its file is empty at first; `kill 0` would end whoever wanted to stop it."""
+    words = [sys.executable, "-c", STANDS, str(tmp_path / "guard"), *([says] if says else [])]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as guard:
+        assert guard.stdout is not None
+        guard.stdout.readline()
+        stopped = subprocess.run(
+            [sys.executable, "-c", STOPS, str(tmp_path)],
+            start_new_session=True,  # so that a failure ends nothing else
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        if not says:
+            assert (stopped.returncode, guard.wait(timeout=10)) == (0, -signal.SIGKILL)
+        else:
+            assert stopped.returncode == 1
+            assert "does not say which process it is" in stopped.stderr
+            guard.kill()
+
+
 def test_nothing_is_left_where_nothing_could_be_set(board: Played) -> None:
     board.path(GOVERNOR).unlink()
     answer = board.ask(request(board, 1, PERFORMANCE))
@@ -173,6 +276,27 @@ def test_nothing_is_held_where_only_what_was_so_already_could_be_set(board: Play
     assert not board.ask(request(board, 1, same, gone))["held"]
     assert board.guards() == []
     assert board.ask(request(board, 2, same))["held"]  # all that was asked for, so nobody else may
+
+
+def test_an_area_of_an_odd_name_is_refused_by_itself(board: Played) -> None:
+    """A space in its name is written \\040 in /proc/swaps."""
+    board.write("/proc/swaps", SWAPS.replace("/swap ", "/swap\\040area "))
+    answer = board.ask(request(board, 1, ("swap", "/swap\\040area", "off"), PERFORMANCE))
+    refused, set_ = answer["problems"]
+    assert "none of the settings that may be changed" in refused
+    assert set_ is None
+    assert answer["held"]
+    assert board.read(GOVERNOR).strip() == "performance"
+    assert end(board, 1)["left"] == []
+    assert board.read(GOVERNOR) == "ondemand\n"
+
+
+def test_nothing_is_done_of_what_may_not_be_changed(board: Played) -> None:
+    board.write("/etc-crontab", "")
+    odd = ("file", str(board.path("/etc-crontab")), "x")
+    answer = board.ask(request(board, 1, odd))
+    assert (answer["held"], board.guards()) == (False, [])
+    assert board.read("/etc-crontab") == ""
 
 
 def test_an_area_whose_priority_the_kernel_chose_may_get_another(board: Played) -> None:

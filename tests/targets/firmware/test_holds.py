@@ -20,12 +20,15 @@ from targets.firmware.lease import Lease, standing_of
 from targets.firmware.resolve import Library, Settings, resolve, shipped
 from targets.firmware.restore import Restored, restore
 from targets.privilege import Privilege
+from targets.provision import environment
 from targets.ssh import Connection, connect
 from targets.target import Target
 from tests.targets.firmware import played
 from tests.targets.firmware.played import GOVERNOR, Played, seen
 from toolchain import boardsettings
 from toolchain.boardsettings import Asked, around, taken_up
+from toolchain.cli import options
+from toolchain.cli.main import _run
 from toolchain.recorded import Unfinished
 from toolchain.runmeta import BoardSettings
 
@@ -246,6 +249,24 @@ def test_a_leftover_is_told_and_put_back(
     assert "they were put back now" in told
     assert board.read(GOVERNOR) == "ondemand\n"
     assert lease.end().why == "leftover"
+
+
+def test_cleaning_ends_no_hold_and_puts_back_what_is_left_of_one(
+    board: Played, link: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = str(board.path(leftover.ROOTS_FOLDER))
+    monkeypatch.setattr(leftover, "ROOTS_FOLDER", roots)
+    monkeypatch.setattr(environment, "ROOTS_FOLDER", roots)
+    monkeypatch.setattr(options, "targets_of", lambda _: [link.target])
+    lease = Lease.take(seen(link), settings(), deadline=soon())
+    assert _run(["target", "clean", "board"]) == BoardBusy.exit_code
+    assert board.read(GOVERNOR).strip() == PERFORMANCE
+    assert len(board.guards()) == 1
+    kill_guards(board)
+    assert _run(["target", "clean", "board"]) == 0
+    assert board.read(GOVERNOR) == "ondemand\n"
+    assert not Path(lease.applied.lease).parent.exists()
+    assert not Path(roots).exists()
 
 
 @pytest.mark.parametrize("given", ["soon", "1", "1e9", "-5"])

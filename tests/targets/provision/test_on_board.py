@@ -215,14 +215,47 @@ def test_packages_of_the_interpreter_itself_stay_out_of_sight(root: Path) -> Non
     assert make(root, wheel(root / "objects"), imports=("toy", "pip"))["problem"] == "import-failed"
 
 
+def cleaned(root: Path) -> dict[str, Any]:
+    ours = ["envs", "objects", "runs", "tmp", "firmware"]
+    return tell(root, "clean", ours=ours, roots_folder=str(root.parent / "root's"))
+
+
+def roots_backup(root: Path, text: str) -> None:
+    """What root keeps of a hold, and a lease of that name in our folder."""
+    (root / "firmware").mkdir(parents=True)
+    (root / "firmware" / "lease-1").touch()
+    (root.parent / "root's").mkdir()
+    (root.parent / "root's" / "backup.json").write_text(text)
+
+
+def test_a_hold_that_root_guards_is_not_ended_by_cleaning(root: Path) -> None:
+    lease = root / "firmware" / "lease-1"
+    roots_backup(root, json.dumps({"lease": str(lease)}))
+    assert cleaned(root)["problem"] == "settings-held"
+    assert lease.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"lease": 1}'])
+def test_nothing_is_cleaned_where_nobody_can_tell_whose_hold_it_is(root: Path, text: str) -> None:
+    roots_backup(root, text)
+    assert cleaned(root)["problem"] == "settings-held"
+    assert (root / "firmware" / "lease-1").exists()
+
+
+def test_a_hold_of_another_user_is_not_in_the_way(root: Path) -> None:
+    roots_backup(root, json.dumps({"lease": "/home/ada/.halfbyte/firmware/lease-1"}))
+    cleaned(root)
+    assert not root.exists()
+
+
 def test_clean_removes_what_is_ours_and_nothing_else(root: Path) -> None:
     make(root, wheel(root / "objects"))
     (root / "holiday.jpg").write_bytes(b"precious")
-    told = tell(root, "clean", ours=["envs", "objects", "runs", "tmp"])
+    told = cleaned(root)
     assert told["removed_bytes"] > 256
     assert [path.name for path in root.iterdir()] == ["holiday.jpg"]
     (root / "holiday.jpg").unlink()
-    tell(root, "clean", ours=["envs", "objects", "runs", "tmp"])
+    cleaned(root)
     assert not root.exists()
 
 
