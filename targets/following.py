@@ -12,8 +12,9 @@ from typing import Final, Protocol, TypeVar
 
 from targets.agent.plan import Plan
 from targets.agent.wire import Envelope
+from targets.allowance import LIMIT_S, Meter
 from targets.deadline import Deadline
-from targets.detached import LIMIT_S, START_S, Detached, End
+from targets.detached import START_S, Detached, End
 from targets.ended import Seen, error_of
 from targets.errors import (
     AgentMismatch,
@@ -107,7 +108,13 @@ def start(there: Detached, job: Job, again: Again, progress: Progress) -> None:
 
 
 def follow(
-    there: Detached, job: Job | None, again: Again, seen: Seen, *, leave_on: bool = False
+    there: Detached,
+    job: Job | None,
+    again: Again,
+    seen: Seen,
+    meter: Meter,
+    *,
+    leave_on: bool = False,
 ) -> Iterator[Envelope]:
     """Every further record, over restarts of the board; then the error for how it ended.
 
@@ -116,7 +123,7 @@ def follow(
     """
     try:
         for restart in range(RESTARTS + 1):
-            yield from records(there, seen, again)
+            yield from records(there, seen, again, meter)
             if job is None or seen.finished or not there.end or there.end.gone != "rebooted":
                 break
             if restart == RESTARTS:
@@ -190,16 +197,18 @@ def _rest(job: Job, there: Detached, seen: Seen) -> Plan:
     )
 
 
-def records(there: Detached, seen: Seen, again: Again) -> Iterator[Envelope]:
+def records(there: Detached, seen: Seen, again: Again, meter: Meter) -> Iterator[Envelope]:
     """Records from the next one on, over broken links."""
     while True:
         stream = Stream(None, records=seen.records)
-        lines = there.follow(
+        told = there.follow(
             first_seq=seen.records, deadline=again.deadline, stall_s=again.patience.stall_s
         )
+        lines = meter.lines(told)
         try:
             for envelope in stream.read(lines):
                 seen.note(envelope)
+                meter.check(seen)
                 yield envelope
             for _ in lines:  # a torn line ends what can be read, and how it ended comes after it
                 pass

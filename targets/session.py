@@ -11,9 +11,11 @@ record that arrived has been yielded before an error is raised, so the caller ke
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from targets.agent.records import Facts
 from targets.agent.wire import Envelope
+from targets.allowance import LIMIT_S, Extent, Meter
 from targets.deadline import Deadline
 from targets.detached import START_S, Detached, new_run_id
 from targets.ended import Seen, error_of
@@ -26,6 +28,8 @@ from targets.ssh import Connection
 from targets.transfer import send
 
 __all__ = ["PATIENT", "Job", "Patience", "abandon", "attach", "end", "facts", "run"]
+
+_ASLEEP_S: Final = 3600.0
 
 
 def run(
@@ -59,7 +63,10 @@ def run(
     )
     there = Detached(connection, board, run_id or new_run_id(), renew)
     start(there, job, again, progress)
-    yield from follow(there, job, again, Seen(connection.name))
+    extent = Extent.of(job.plan(board.store.path))
+    # This host may sleep for a while, and the board goes on.
+    meter = Meter(connection.name, extent, deadline.remaining_s() + _ASLEEP_S)
+    yield from follow(there, job, again, Seen(connection.name), meter)
 
 
 def attach(
@@ -73,12 +80,14 @@ def attach(
     patience: Patience = PATIENT,
     renew: str | None = None,
     leave_on: bool = False,
+    extent: Extent | None = None,
 ) -> Iterator[Envelope] | None:
     """The records of a run that was started before, after those that are kept; as `run`.
 
     None where the board knows nothing of it.  kept: what this host has of it, from its first on.
     job: what it does, to take it up again where the board restarted; None: it ends there.
     leave_on: closing the iterator or Ctrl-C leaves the run on.
+    extent: how much it was asked to do, where there is no job that says so.
     """
     seen = Seen(connection.name)
     for envelope in kept:
@@ -90,7 +99,12 @@ def attach(
     done = again.over(
         lambda: connection.run(known, there.folder, deadline=deadline.sooner(START_S))
     )
-    return follow(there, job, again, seen, leave_on=leave_on) if done.ok else None
+    if not done.ok:
+        return None
+    if job is not None:
+        extent = Extent.of(job.plan(board.store.path))
+    meter = Meter(connection.name, extent or Extent(), LIMIT_S + deadline.remaining_s())
+    return follow(there, job, again, seen, meter, leave_on=leave_on)
 
 
 def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: Deadline) -> Facts:
@@ -104,7 +118,7 @@ def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: 
     there, seen = Detached(connection, board, new_run_id()), Seen(connection.name)
     again.over(lambda: there.start(agent, ["facts"], b"", deadline=deadline, linger_s=START_S))
     found = None
-    for envelope in records(there, seen, again):
+    for envelope in records(there, seen, again, Meter(connection.name, Extent(), START_S)):
         if isinstance(envelope.record, Facts):
             found = envelope.record
     there.forget()
