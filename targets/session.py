@@ -10,6 +10,7 @@ record that arrived has been yielded before an error is raised, so the caller ke
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -19,8 +20,8 @@ from targets.allowance import LIMIT_S, Extent, Meter
 from targets.deadline import Deadline
 from targets.detached import START_S, Detached, new_run_id
 from targets.ended import Seen, error_of
-from targets.errors import RunIncomplete
-from targets.following import PATIENT, Again, Job, Patience, follow, records, start, words
+from targets.errors import AgentMismatch, RunIncomplete
+from targets.following import PATIENT, Again, Job, Patience, follow, records, remove, start, words
 from targets.items import Item
 from targets.progress import SILENT, Progress
 from targets.provision.environment import BoardPython
@@ -29,6 +30,7 @@ from targets.transfer import send
 
 __all__ = ["PATIENT", "Job", "Patience", "abandon", "attach", "end", "facts", "run"]
 
+log = logging.getLogger(__name__)
 _ASLEEP_S: Final = 3600.0
 
 
@@ -53,16 +55,23 @@ def run(
     record), LinkLost, DeadlineExceeded.
     """
     again = Again(connection, deadline, patience)
-    send(
-        connection,
-        job.items,
-        store=board.store,
-        deadline=deadline,
-        patience_s=patience.link_s,
-        progress=progress,
-    )
     there = Detached(connection, board, run_id or new_run_id(), renew)
-    start(there, job, again, progress)
+    for last_try in (False, True):
+        send(
+            connection,
+            job.items,
+            store=board.store,
+            deadline=deadline,
+            patience_s=patience.link_s,
+            progress=progress,
+        )
+        try:
+            start(there, job, again, progress)
+            break
+        except AgentMismatch as error:  # it lay in the store, changed, and was removed
+            if last_try:
+                raise
+            log.warning("%s It is sent once more.", error.message)
     extent = Extent.of(job.plan(board.store.path))
     # This host may sleep for a while, and the board goes on.
     meter = Meter(connection.name, extent, deadline.remaining_s() + _ASLEEP_S)
@@ -114,9 +123,19 @@ def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: 
     DeadlineExceeded.
     """
     again = Again(connection, deadline, PATIENT)
-    send(connection, [agent], store=board.store, deadline=deadline)
     there, seen = Detached(connection, board, new_run_id()), Seen(connection.name)
-    again.over(lambda: there.start(agent, ["facts"], b"", deadline=deadline, linger_s=START_S))
+    for last_try in (False, True):
+        send(connection, [agent], store=board.store, deadline=deadline)
+        try:
+            again.over(
+                lambda: there.start(agent, ["facts"], b"", deadline=deadline, linger_s=START_S)
+            )
+            break
+        except AgentMismatch as error:
+            remove(there, agent)
+            if last_try:
+                raise
+            log.warning("%s It is sent once more.", error.message)
     found = None
     for envelope in records(there, seen, again, Meter(connection.name, Extent(), START_S)):
         if isinstance(envelope.record, Facts):
