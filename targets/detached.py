@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from targets.allowance import JOURNAL_BYTES, LIMIT_S
 from targets.deadline import Deadline
 from targets.ended import not_started, supervisor_words
 from targets.errors import CommandFailed, HalfbyteError
@@ -37,9 +38,6 @@ END_S: Final = 30.0
 SIGN_S: Final = 5.0
 SILENT_S: Final = 30.0
 """A host that gave no sign for so long is gone: a lease is no longer renewed for it."""
-LIMIT_S: Final = 24 * 3600.0
-"""After this a run ends, whoever still wants it."""
-JOURNAL_BYTES: Final = 512 * 1024 * 1024
 _RESERVE_BYTES: Final = 2 * 1024 * 1024
 _RECORD_BYTES: Final = 16 * 1024  # 300 detections of an image
 _RUN_ID: Final = re.compile(r"[0-9a-f]{16}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from targets.agent.faults import CHANGED
 from targets.agent.records import (
     Detected,
     Facts,
@@ -76,6 +77,7 @@ class Seen:
     limit_bytes: int | None = None
     failed: Failed | None = None
     finished: bool = False
+    changed_images: set[int] = field(default_factory=set)  # by their place in the plan
 
     def note(self, envelope: Envelope) -> None:
         """One more record."""
@@ -86,6 +88,8 @@ class Seen:
             self.timed += 1
         elif isinstance(record, Detected | Skipped):
             self.images += 1
+            if isinstance(record, Skipped) and record.reason == CHANGED and record.index >= 0:
+                self.changed_images.add(record.index)
         elif isinstance(record, Facts):
             self.limit_bytes = record.memory_limit_bytes
         if isinstance(record, Loading):

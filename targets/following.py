@@ -12,8 +12,9 @@ from typing import Final, Protocol, TypeVar
 
 from targets.agent.plan import Plan
 from targets.agent.wire import Envelope
+from targets.allowance import LIMIT_S, Meter
 from targets.deadline import Deadline
-from targets.detached import LIMIT_S, START_S, Detached, End
+from targets.detached import START_S, Detached, End
 from targets.ended import Seen, error_of
 from targets.errors import (
     AgentMismatch,
@@ -37,6 +38,8 @@ STOP_S: Final = 15.0
 RESTARTS: Final = 3
 """A board that restarts more often than this in one run has another trouble."""
 _ASK_AGAIN_S: Final = 5.0
+_REMOVED_AT_ONCE: Final = 100
+"""Some servers take short commands only."""
 
 
 class Job(Protocol):
@@ -107,7 +110,13 @@ def start(there: Detached, job: Job, again: Again, progress: Progress) -> None:
 
 
 def follow(
-    there: Detached, job: Job | None, again: Again, seen: Seen, *, leave_on: bool = False
+    there: Detached,
+    job: Job | None,
+    again: Again,
+    seen: Seen,
+    meter: Meter,
+    *,
+    leave_on: bool = False,
 ) -> Iterator[Envelope]:
     """Every further record, over restarts of the board; then the error for how it ended.
 
@@ -116,7 +125,7 @@ def follow(
     """
     try:
         for restart in range(RESTARTS + 1):
-            yield from records(there, seen, again)
+            yield from records(there, seen, again, meter)
             if job is None or seen.finished or not there.end or there.end.gone != "rebooted":
                 break
             if restart == RESTARTS:
@@ -137,13 +146,13 @@ def follow(
         if not leave_on:
             stop(there)
         raise
+    if job is not None:
+        _remove_changed(there, job, seen)
     error_at_end = error_of(seen, words(there.end))
     if there.end is None or there.end.gone != "rebooted":
         there.forget()  # else the command that began it takes it up again
     if error_at_end is None:
         return
-    if job is not None and seen.failed is not None and seen.failed.kind == "file-changed":
-        remove(there, job.model)
     raise error_at_end
 
 
@@ -190,16 +199,18 @@ def _rest(job: Job, there: Detached, seen: Seen) -> Plan:
     )
 
 
-def records(there: Detached, seen: Seen, again: Again) -> Iterator[Envelope]:
+def records(there: Detached, seen: Seen, again: Again, meter: Meter) -> Iterator[Envelope]:
     """Records from the next one on, over broken links."""
     while True:
         stream = Stream(None, records=seen.records)
-        lines = there.follow(
+        told = there.follow(
             first_seq=seen.records, deadline=again.deadline, stall_s=again.patience.stall_s
         )
+        lines = meter.lines(told)
         try:
             for envelope in stream.read(lines):
                 seen.note(envelope)
+                meter.check(seen)
                 yield envelope
             for _ in lines:  # a torn line ends what can be read, and how it ended comes after it
                 pass
@@ -227,9 +238,24 @@ def stop(there: Detached) -> None:
 
 def remove(there: Detached, changed: Item) -> None:
     """A file that is not what its name says would be taken for sent for ever."""
+    _remove(there, [changed.sha256])
+
+
+def _remove(there: Detached, changed: Sequence[str]) -> None:
+    paths = [there.board.store.path(sha256) for sha256 in changed]
     with contextlib.suppress(HalfbyteError):
-        path = there.board.store.path(changed.sha256)
-        there.connection.run(["rm", "-f", "--", path], deadline=Deadline.after(START_S))
+        for at in range(0, len(paths), _REMOVED_AT_ONCE):
+            command = ["rm", "-f", "--", *paths[at : at + _REMOVED_AT_ONCE]]
+            there.connection.run(command, deadline=Deadline.after(START_S))
+
+
+def _remove_changed(there: Detached, job: Job, seen: Seen) -> None:
+    """What the agent found changed in the store: the next run sends it anew."""
+    changed = [job.model.sha256] if seen.failed and seen.failed.kind == "file-changed" else []
+    if seen.changed_images:
+        images = job.plan(there.board.store.path).images
+        changed += [images[at].sha256 for at in sorted(seen.changed_images) if at < len(images)]
+    _remove(there, changed)
 
 
 def words(end: End | None) -> dict[str, object]:

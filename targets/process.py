@@ -22,6 +22,7 @@ TICK_S = 0.25
 READ_BYTES = 256 * 1024
 STDERR_KEPT_BYTES = 64 * 1024
 NOISE_LIMIT_BYTES = 256 * 1024
+_PID_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,10 @@ class Process:
                 raise self._not_started(bytes(seen), deadline)
             seen += data  # what comes with the marker may be long, and is no noise
         line, _, rest = bytes(seen[at:]).partition(b"\n")
-        self.pid = int(line.split()[1])
+        said = line.split()[1:2]
+        if not said or not said[0].isdigit() or len(said[0]) > _PID_DIGITS:
+            raise self._not_started(bytes(seen), deadline)
+        self.pid = int(said[0])
         self.noise = bytes(seen[:at]).decode("utf-8", "replace").strip()
         self._pending = bytearray(rest)
 

@@ -10,15 +10,18 @@ record that arrived has been yielded before an error is raised, so the caller ke
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from targets.agent.records import Facts
 from targets.agent.wire import Envelope
+from targets.allowance import LIMIT_S, Extent, Meter
 from targets.deadline import Deadline
 from targets.detached import START_S, Detached, new_run_id
 from targets.ended import Seen, error_of
-from targets.errors import RunIncomplete
-from targets.following import PATIENT, Again, Job, Patience, follow, records, start, words
+from targets.errors import AgentMismatch, RunIncomplete
+from targets.following import PATIENT, Again, Job, Patience, follow, records, remove, start, words
 from targets.items import Item
 from targets.progress import SILENT, Progress
 from targets.provision.environment import BoardPython
@@ -26,6 +29,9 @@ from targets.ssh import Connection
 from targets.transfer import send
 
 __all__ = ["PATIENT", "Job", "Patience", "abandon", "attach", "end", "facts", "run"]
+
+log = logging.getLogger(__name__)
+_ASLEEP_S: Final = 3600.0
 
 
 def run(
@@ -49,17 +55,27 @@ def run(
     record), LinkLost, DeadlineExceeded.
     """
     again = Again(connection, deadline, patience)
-    send(
-        connection,
-        job.items,
-        store=board.store,
-        deadline=deadline,
-        patience_s=patience.link_s,
-        progress=progress,
-    )
     there = Detached(connection, board, run_id or new_run_id(), renew)
-    start(there, job, again, progress)
-    yield from follow(there, job, again, Seen(connection.name))
+    for last_try in (False, True):
+        send(
+            connection,
+            job.items,
+            store=board.store,
+            deadline=deadline,
+            patience_s=patience.link_s,
+            progress=progress,
+        )
+        try:
+            start(there, job, again, progress)
+            break
+        except AgentMismatch as error:  # it lay in the store, changed, and was removed
+            if last_try:
+                raise
+            log.warning("%s It is sent once more.", error.message)
+    extent = Extent.of(job.plan(board.store.path))
+    # This host may sleep for a while, and the board goes on.
+    meter = Meter(connection.name, extent, deadline.remaining_s() + _ASLEEP_S)
+    yield from follow(there, job, again, Seen(connection.name), meter)
 
 
 def attach(
@@ -73,12 +89,14 @@ def attach(
     patience: Patience = PATIENT,
     renew: str | None = None,
     leave_on: bool = False,
+    extent: Extent | None = None,
 ) -> Iterator[Envelope] | None:
     """The records of a run that was started before, after those that are kept; as `run`.
 
     None where the board knows nothing of it.  kept: what this host has of it, from its first on.
     job: what it does, to take it up again where the board restarted; None: it ends there.
     leave_on: closing the iterator or Ctrl-C leaves the run on.
+    extent: how much it was asked to do, where there is no job that says so.
     """
     seen = Seen(connection.name)
     for envelope in kept:
@@ -90,7 +108,12 @@ def attach(
     done = again.over(
         lambda: connection.run(known, there.folder, deadline=deadline.sooner(START_S))
     )
-    return follow(there, job, again, seen, leave_on=leave_on) if done.ok else None
+    if not done.ok:
+        return None
+    if job is not None:
+        extent = Extent.of(job.plan(board.store.path))
+    meter = Meter(connection.name, extent or Extent(), LIMIT_S + deadline.remaining_s())
+    return follow(there, job, again, seen, meter, leave_on=leave_on)
 
 
 def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: Deadline) -> Facts:
@@ -100,11 +123,21 @@ def facts(connection: Connection, board: BoardPython, agent: Item, *, deadline: 
     DeadlineExceeded.
     """
     again = Again(connection, deadline, PATIENT)
-    send(connection, [agent], store=board.store, deadline=deadline)
     there, seen = Detached(connection, board, new_run_id()), Seen(connection.name)
-    again.over(lambda: there.start(agent, ["facts"], b"", deadline=deadline, linger_s=START_S))
+    for last_try in (False, True):
+        send(connection, [agent], store=board.store, deadline=deadline)
+        try:
+            again.over(
+                lambda: there.start(agent, ["facts"], b"", deadline=deadline, linger_s=START_S)
+            )
+            break
+        except AgentMismatch as error:
+            remove(there, agent)
+            if last_try:
+                raise
+            log.warning("%s It is sent once more.", error.message)
     found = None
-    for envelope in records(there, seen, again):
+    for envelope in records(there, seen, again, Meter(connection.name, Extent(), START_S)):
         if isinstance(envelope.record, Facts):
             found = envelope.record
     there.forget()

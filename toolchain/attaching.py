@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from targets.allowance import Extent
 from targets.deadline import Deadline
 from targets.errors import HalfbyteError
 from targets.progress import SILENT, Progress
@@ -14,6 +15,7 @@ from targets.target import Target
 from toolchain.boardsettings import taken_up
 from toolchain.keeping import RUN_S, counted, keep
 from toolchain.measuring import Trust, ready
+from toolchain.runmeta import RunMeta
 from toolchain.runs import RunFolder, Unfinished
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ def _one(
             deadline=Deadline.after(RUN_S),
             renew=held.lease,
             leave_on=True,
+            extent=_extent(left.meta),
         )
         if records is None:
             return Attached(key, name, 0, LOST)
@@ -107,3 +110,12 @@ def _one(
         folder.settled(key, told)
     count = len(folder.records_of(key)) - len(left.records)
     return Attached(key, name, count, None if fault is None else fault.message)
+
+
+def _extent(meta: RunMeta) -> Extent:
+    return Extent(
+        warmup=meta.settings.warmup,
+        timed_runs=meta.settings.timed_runs,
+        images=meta.images,
+        steady_s=meta.settings.steady_s,
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.agent import wire
 from targets.agent.wire import Envelope
+from targets.allowance import RECORDS_BYTES, too_much
 from targets.deadline import Deadline
 from targets.errors import BoardError, HalfbyteError, RunIncomplete
 from targets.progress import SILENT, Progress, Task
@@ -101,6 +102,7 @@ def keep(
     Raises errors of the connection and the board, which would stop the others too.
     """
     seen = done > 0
+    size_bytes = folder.bytes_of(key)
     total = meta.settings.warmup + meta.settings.timed_runs + meta.images
     try:
         with progress.task(label, total, "inferences") as task:
@@ -110,10 +112,14 @@ def keep(
                     envelope.record, envelope.seq, envelope.monotonic_ns, envelope.boot
                 )
                 last = isinstance(envelope.record, wire.Finished | wire.Failed)
+                size_bytes += len(line)
+                if size_bytes > RECORDS_BYTES:
+                    raise too_much(label, "more bytes")
                 folder.append(key, line, sync=last)  # the board forgets it next
                 seen = True
                 _tell(task, envelope.record)
     except RunIncomplete as error:
+        _close(records)  # where it was we who had enough, the run is still on
         folder.finish(key, Outcome(whole=False, reason=error.message))
         return error
     except KeyboardInterrupt:
@@ -130,6 +136,11 @@ def keep(
         raise
     folder.finish(key, Outcome(whole=True))
     return None
+
+
+def _close(records: Iterator[Envelope]) -> None:
+    if isinstance(records, Generator):
+        records.close()
 
 
 def _tell(task: Task, record: Any) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from targets.agent import wire
+from targets.allowance import RECORDS_BYTES
+from targets.stream import LINE_LIMIT_BYTES
 from toolchain.errors import RunFolderError
 
 SCHEMA = "halfbyte.run"
@@ -41,21 +43,27 @@ def read_records(path: Path) -> tuple[tuple[wire.Envelope, ...], bool, int]:
     """Records, whether the last line was cut off, and how many the numbering misses."""
     if not path.exists():
         return (), False, 0
-    lines = path.read_bytes().split(b"\n")
-    torn = lines.pop() != b""
+    if path.stat().st_size > RECORDS_BYTES:
+        raise damaged(path.name, f"it has more than the {RECORDS_BYTES} bytes that a run may tell")
     records: list[wire.Envelope] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            envelope = wire.decode(line)
-        except wire.WireError as error:
-            raise damaged(f"{path.name}, line {number}", str(error)) from error
-        if envelope is None:  # of a later version
-            continue
-        if records and envelope.seq <= records[-1].seq:
-            raise damaged(f"{path.name}, line {number}", f"record {envelope.seq} out of order")
-        records.append(envelope)
+    whole, torn = 0, False
+    with path.open("rb") as stream:
+        for line in iter(lambda: stream.readline(LINE_LIMIT_BYTES), b""):
+            if not line.endswith(b"\n") and len(line) < LINE_LIMIT_BYTES:
+                torn = True
+                break
+            whole += 1
+            try:
+                envelope = wire.decode(line.removesuffix(b"\n"))
+            except wire.WireError as error:
+                raise damaged(f"{path.name}, line {whole}", str(error)) from error
+            if envelope is None:  # of a later version
+                continue
+            if records and envelope.seq <= records[-1].seq:
+                raise damaged(f"{path.name}, line {whole}", f"record {envelope.seq} out of order")
+            records.append(envelope)
     expected = records[-1].seq + 1 if records else 0
-    return tuple(records), torn, max(0, expected - len(lines))
+    return tuple(records), torn, max(0, expected - whole)
 
 
 def typed(manifest: Mapping[str, Any], field: str, kind: type[_T]) -> _T:

@@ -154,6 +154,11 @@ class RunFolder:
         """What the last attempt told.  Raises RunFolderError."""
         return read_records(self._records(run_key, len(self._manifest["runs"][run_key])))[0]
 
+    def bytes_of(self, run_key: str) -> int:
+        """Of what the last attempt told so far."""
+        path = self._records(run_key, len(self._manifest["runs"][run_key]))
+        return path.stat().st_size if path.exists() else 0
+
     def unfinished(self, run_key: str) -> Unfinished | None:
         """The last attempt, if it is not whole and has a name on its board.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+CHANGED = "the file on the board is not the one that was sent"  # of a picture, in `Skipped.reason`
+
 
 class Fault(Exception):
     """Base: a reason that has a name of its own."""

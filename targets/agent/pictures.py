@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 import numpy as np
 
-from .faults import BadPlan
+from .faults import CHANGED, BadPlan
 from .frames import FrameUnreadable, letterbox
 from .inputs import InputMismatch, pack
 from .letterbox import Placement
@@ -77,7 +77,7 @@ def encoded(image: PlanFile) -> bytes:
     except OSError as error:
         raise FrameUnreadable(error.strerror or type(error).__name__) from error
     if hashlib.sha256(data).hexdigest() != image.sha256:
-        raise FrameUnreadable("the file on the board is not the one that was sent")
+        raise FrameUnreadable(CHANGED)
     return data
 
 

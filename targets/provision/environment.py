@@ -21,6 +21,7 @@ from targets.errors import CommandFailed, CorruptUpload, NoMemory, NoPython, NoS
 from targets.progress import SILENT, Progress
 from targets.provision import interpreter as interpreters
 from targets.provision import on_board
+from targets.provision.answers import checked
 from targets.provision.catalogue import catalogue
 from targets.provision.choose import RuntimeSet, choose_best
 from targets.provision.interpreter import Answers, Interpreter
@@ -150,7 +151,8 @@ def clean(connection: Connection, *, deadline: Deadline) -> int:
     if store.python is None:  # then nothing of ours can be running there
         words = (store.root, *OURS, "lock")
         done = connection.run(_CLEAN, *words, deadline=deadline, check=True)
-        return int(done.stdout.strip() or 0) * 1024
+        held_kib = done.stdout.strip() or b"0"
+        return int(held_kib) * 1024 if held_kib.isdigit() and len(held_kib) < 20 else 0
     request = {
         "do": "clean",
         "root": store.root,
@@ -277,7 +279,7 @@ def _tell(
         answer = json.loads(done.stdout.splitlines()[-1])
         if not isinstance(answer, dict):
             raise TypeError
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, RecursionError):
         raise CommandFailed(
             f"{python} on {connection.name} did not answer ({done.how})"
             + (f": {done.complaint}" if done.complaint else "."),
@@ -285,4 +287,4 @@ def _tell(
         ) from None
     if "problem" in answer:
         raise refusal(connection.name, answer)
-    return answer
+    return checked(connection.name, request["do"], answer)

@@ -201,7 +201,10 @@ class Answers:
 
 
 def answers(stdout: str, marker: str) -> Answers:
-    """From what the script printed.  Raises NoPython where it did not run to its end."""
+    """From what the script printed.
+
+    Raises NoPython where it did not run to its end, or where an answer is not understood.
+    """
     told: dict[str, Interpreter] = {}
     silent: list[str] = []
     home: str | None = None
@@ -211,7 +214,7 @@ def answers(stdout: str, marker: str) -> Answers:
         if not line.startswith(marker):
             continue
         if kind == "{":
-            one = interpreter(json.loads(kind + rest))
+            one = _told(kind + rest)
             # The first path that leads to an interpreter stands for it.
             told.setdefault(one.executable or one.path, one)
         elif kind == "!":
@@ -228,29 +231,100 @@ def answers(stdout: str, marker: str) -> Answers:
     return Answers(tuple(told.values()), tuple(silent), home)
 
 
-def interpreter(facts: Mapping[str, Any]) -> Interpreter:
-    """From the JSON that `on_board/facts.py` prints."""
-    libc, libc_version = (*(facts.get("libc") or ()), None, None)[:2]
-    features = facts.get("cpu_features")
+def _told(text: str) -> Interpreter:
+    try:
+        return interpreter(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise NoPython(
+            f"What a Python on the board says of itself is not understood: {str(error)[:200]}.",
+            hint="Set `python` of this target in targets.toml to one that is whole.",
+        ) from error
+
+
+def interpreter(facts: Any) -> Interpreter:
+    """From the JSON that `on_board/facts.py` prints.  Raises ValueError where it is not of that."""
+    if not isinstance(facts, dict):
+        raise ValueError("no object")
+    libc, libc_version = _libc(facts)
     return Interpreter(
-        path=str(facts["path"]),
-        version=tuple(int(part) for part in facts["version"]),
-        bits=int(facts["bits"]),
-        implementation=facts.get("implementation"),
-        soabi=facts.get("soabi"),
-        executable=facts.get("executable"),
-        platform=facts.get("platform"),
+        path=_text(facts, "path"),
+        version=_version(facts),
+        bits=_whole(facts, "bits"),
+        implementation=_text_or_none(facts, "implementation"),
+        soabi=_text_or_none(facts, "soabi"),
+        executable=_text_or_none(facts, "executable"),
+        platform=_text_or_none(facts, "platform"),
         libc=libc,
         libc_version=libc_version,
-        machine=facts.get("machine"),
-        kernel=facts.get("kernel"),
-        cpu_features=None if features is None else tuple(features),
-        page_size_bytes=facts.get("page_size_bytes"),
-        packages={
-            name: Package(where["folder"], where.get("version"))
-            for name, where in (facts.get("packages") or {}).items()
-        },
+        machine=_text_or_none(facts, "machine"),
+        kernel=_text_or_none(facts, "kernel"),
+        cpu_features=_features(facts),
+        page_size_bytes=(
+            None if facts.get("page_size_bytes") is None else _whole(facts, "page_size_bytes")
+        ),
+        packages=_packages(facts),
     )
+
+
+def _text(facts: Mapping[str, Any], key: str) -> str:
+    """Bytes of a path that are not UTF-8 are surrogates in it; a command can hold no NUL."""
+    value = facts.get(key)
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"{key} is no text")
+    value.encode("utf-8", "surrogateescape")  # UnicodeEncodeError is a ValueError
+    return value
+
+
+def _text_or_none(facts: Mapping[str, Any], key: str) -> str | None:
+    return None if facts.get(key) is None else _text(facts, key)
+
+
+def _whole(facts: Mapping[str, Any], key: str) -> int:
+    value = facts.get(key)
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{key} is no whole number")
+    return value
+
+
+def _version(facts: Mapping[str, Any]) -> tuple[int, ...]:
+    value = facts.get("version")
+    if not isinstance(value, list) or len(value) < 2:
+        raise ValueError("version is no list of two numbers or more")
+    return tuple(_whole({"a part of version": part}, "a part of version") for part in value)
+
+
+def _libc(facts: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Its name and version; of musl there is no version."""
+    value = facts.get("libc")
+    if value is None:
+        return None, None
+    if not isinstance(value, list) or not 1 <= len(value) <= 2:
+        raise ValueError("libc is no name and version")
+    told = dict(zip(("libc", "its version"), value, strict=False))
+    return _text(told, "libc"), _text_or_none(told, "its version")
+
+
+def _features(facts: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return None if facts.get("cpu_features") is None else tuple(_texts(facts, "cpu_features"))
+
+
+def _texts(facts: Mapping[str, Any], key: str) -> list[str]:
+    value = facts.get(key)
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is no list")
+    return [_text({f"one of {key}": item}, f"one of {key}") for item in value]
+
+
+def _packages(facts: Mapping[str, Any]) -> dict[str, Package]:
+    value = facts.get("packages")
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+        raise ValueError("packages is no object of objects")
+    return {
+        name: Package(_text(where, "folder"), _text_or_none(where, "version"))
+        for name, where in value.items()
+    }
 
 
 def _triple(soabi: str) -> bool:

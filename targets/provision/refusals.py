@@ -19,20 +19,20 @@ from targets.errors import (
 def refusal(name: str, answer: Mapping[str, Any]) -> HalfbyteError:
     """The error for an answer that names a problem; `name` is the target's."""
     detail = str(answer.get("detail") or "")
-    match answer["problem"]:
+    match answer.get("problem"):
         case "corrupt":
             return CorruptUpload(
-                f"{answer['path']} on {name} is not what was sent.",
+                f"{answer.get('path')} on {name} is not what was sent.",
                 hint="Try again; if it happens again, check the board's storage and memory.",
             )
         case "no-space":
             return NoSpace(
-                f"{name} ran out of room on {answer['mount']} while unpacking.",
+                f"{name} ran out of room on {answer.get('mount')} while unpacking.",
                 hint="Remove files there, or set `root` of this target to another file system.",
             )
         case "bad-wheel":
             return NoRuntime(
-                f"{answer['wheel']} was not unpacked: {detail}.",
+                f"{answer.get('wheel')} was not unpacked: {detail}.",
                 hint="This wheel is not plain enough; set `runtime` of this target to another.",
             )
         case "import-failed":
@@ -46,7 +46,7 @@ def refusal(name: str, answer: Mapping[str, Any]) -> HalfbyteError:
         case "busy":
             return busy(name, str(answer.get("holder")))
     return CommandFailed(
-        f"{name} could not do it: {detail or answer['problem']}.",
+        f"{name} could not do it: {detail or answer.get('problem')}.",
         hint="The words after the colon are the board's own.",
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import logging
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,11 @@ from targets.places import cache_dir
 from targets.progress import SILENT, Progress
 from targets.provision.catalogue import Wheel
 
+log = logging.getLogger(__name__)
 _BLOCK_BYTES = 4096
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# What reading a damaged archive raises: ValueError and RuntimeError for odd names and flags.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -96,23 +101,54 @@ def _parcel(wheel: Wheel, path: Path) -> Parcel:
 def _slimmed(wheel: Wheel, path: Path) -> Path:
     """The same archive without the members that match `wheel.omit`; kept in the cache.
 
-    Its RECORD stays as it is, so each member can be checked against the publisher's own word.
+    path: the whole wheel, whose hash was right.  What lies in the cache is compared with it each
+    time, and made anew where it differs.  Its RECORD stays as it is, so that the board can check
+    each member against the publisher's own word.
     """
     choice = hashlib.sha256("\n".join((wheel.sha256, *wheel.omit)).encode()).hexdigest()
     small = cache_dir() / "wheels" / choice / wheel.filename
-    if small.is_file() and zipfile.is_zipfile(small):
-        return small
+    with zipfile.ZipFile(path) as source:
+        kept = [
+            info
+            for info in source.infolist()
+            if not info.is_dir()
+            and not any(fnmatch.fnmatchcase(info.filename, p) for p in wheel.omit)
+        ]
+        if small.is_file():
+            if _is_made_of(small, source, kept):
+                return small
+            log.warning("%s was damaged: it is made anew", small)
+        _make(small, source, kept)
+    return small
+
+
+def _make(small: Path, source: zipfile.ZipFile, kept: Sequence[zipfile.ZipInfo]) -> None:
     with (
-        zipfile.ZipFile(path) as source,
         replaced(small) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as out,
     ):
-        for info in source.infolist():
-            if info.is_dir() or any(fnmatch.fnmatchcase(info.filename, p) for p in wheel.omit):
-                continue
+        for info in kept:
             member = zipfile.ZipInfo(info.filename, _EPOCH)
             member.external_attr = info.external_attr
             member.create_system = 3
             member.compress_type = zipfile.ZIP_DEFLATED
             out.writestr(member, source.read(info))
-    return small
+
+
+def _is_made_of(small: Path, source: zipfile.ZipFile, kept: Sequence[zipfile.ZipInfo]) -> bool:
+    """Whether it has just these members, byte for byte."""
+    try:
+        with zipfile.ZipFile(small) as archive:
+            there = archive.infolist()
+            return [_outside(info) for info in there] == [_outside(info) for info in kept] and all(
+                archive.read(mine) == source.read(theirs)
+                for mine, theirs in zip(there, kept, strict=True)
+            )
+    except (*_DAMAGE, OSError) as error:
+        log.debug("%s: %r", small, error)
+        return False
+
+
+def _outside(info: zipfile.ZipInfo) -> tuple[str, int, int]:
+    """Read before the bytes, so that no more of them are read than there should be."""
+    return info.filename, info.file_size, info.external_attr

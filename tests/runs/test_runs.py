@@ -1,14 +1,19 @@
 import json
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from targets.agent import wire
+from targets.agent.wire import Envelope
+from targets.allowance import RECORDS_BYTES
+from targets.errors import StreamBroken
 from tests.evaluate.sets import PEOPLE
 from tests.report.folders import create, dataset, keep, meta, records, three_runs
+from toolchain import keeping
 from toolchain.errors import RunFolderError
 from toolchain.runs import Outcome, RunFolder
 
@@ -66,6 +71,48 @@ def test_a_line_cut_off_by_a_crash_is_left_out_and_told(tmp_path: Path) -> None:
     assert run.torn
     assert not run.whole
     assert len(run.records) == len(records()) - 1
+
+
+def test_a_file_larger_than_any_run_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    keep(create(tmp_path), "a", meta(), records())
+    [path] = (tmp_path / "records").iterdir()
+    os.truncate(path, RECORDS_BYTES + 1)
+    with pytest.raises(RunFolderError, match=f"more than the {RECORDS_BYTES} bytes"):
+        RunFolder.open(tmp_path).load()
+
+
+def test_a_line_longer_than_any_record_is_refused(tmp_path: Path) -> None:
+    keep(create(tmp_path), "a", meta(), records())
+    [path] = (tmp_path / "records").iterdir()
+    os.truncate(path, path.stat().st_size + 2 * wire.MAX_LINE_BYTES)
+    with pytest.raises(RunFolderError, match="a record of 4194305 bytes"):
+        RunFolder.open(tmp_path).load()
+
+
+def test_a_board_that_does_not_stop_is_cut_off_and_its_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a record leaves out is written in full, so less may come than is kept."""
+    monkeypatch.setattr("toolchain.keeping.RECORDS_BYTES", 100_000)
+    ended = []
+
+    def told() -> Iterator[Envelope]:
+        try:
+            for seq in range(10**9):
+                yield Envelope(seq, 1, wire.Sample())
+        finally:
+            ended.append(True)
+
+    folder = create(tmp_path)
+    folder.start("a", meta())
+    fault = keeping.keep("a", told(), folder, "a on pi", meta())
+    assert isinstance(fault, StreamBroken)
+    assert "more bytes than" in fault.message
+    assert ended
+    assert 99_000 < folder.bytes_of("a") <= 100_000
+    folder.take_up("a")
+    assert isinstance(keeping.keep("a", told(), folder, "a on pi", meta()), StreamBroken)
+    assert folder.bytes_of("a") <= 100_000, "what was there before counts"
 
 
 def test_records_that_are_missing_in_between_are_counted(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from targets.deadline import Deadline
 from targets.errors import CommandFailed, DeadlineExceeded
 from targets.ssh import Connection, connect
 from targets.target import Target
-from tests.targets import servers
+from tests.targets import conditions, servers
 from tests.targets.test_shell import AWKWARD
 
 SOON = 20
@@ -187,3 +187,16 @@ def test_output_without_end_is_refused(
         pytest.raises(CommandFailed, match="stop talking"),
     ):
         connection.run(["yes"], deadline=soon())
+
+
+@pytest.mark.parametrize("said", ["", " me", " 99999999999999999999"])
+def test_a_server_that_does_not_say_which_process_it_started_is_an_error(
+    tmp_path: Path, own_settings: Path, said: str
+) -> None:
+    mangled = f"/bin/sh \"$@\" | sed -E 's/^(halfbyte-[0-9a-f]+) [0-9]+$/\\1{said}/'; exit"
+    with (
+        conditions.board(tmp_path, mangled) as target,
+        connect(target, deadline=soon()) as connection,
+        pytest.raises(CommandFailed, match="did not run `true`"),
+    ):
+        connection.run("true", deadline=soon())

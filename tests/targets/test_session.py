@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import pytest
 
 from targets import detached
-from targets.agent.records import Detected, Facts, Finished, Hello, Loading, Timed
+from targets.agent.faults import CHANGED
+from targets.agent.records import Detected, Facts, Finished, Hello, Loading, Skipped, Timed
 from targets.agent.wire import Envelope
 from targets.deadline import Deadline
 from targets.detached import Detached, new_run_id
@@ -31,9 +32,11 @@ from targets.errors import (
     NoSpace,
     RunIncomplete,
 )
+from targets.files import sha256_file
 from targets.items import Item
+from targets.progress import SILENT, Task
 from targets.provision.environment import BoardPython, clean, provision
-from targets.session import Patience, attach, run
+from targets.session import Patience, attach, facts, run
 from targets.ssh import Connection, connect
 from targets.target import Target
 from targets.transfer import send
@@ -159,21 +162,70 @@ def test_nothing_of_a_run_stays_but_the_files_for_the_next(
     assert {item.sha256 for item in small.items} <= {p.name for p in (root / "objects").iterdir()}
 
 
-def test_an_agent_that_was_changed_is_not_started(
-    noisy: Target, board: BoardPython, small: Bundle
+def spoil(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_an_agent_that_was_changed_is_sent_once_more(
+    noisy: Target, board: BoardPython, small: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
+    lying = Path(board.store.path(small.agent.sha256))
     with link(noisy) as connection:
         for _ in run(connection, board, small, deadline=after()):
             pass
-        lying = Path(board.store.path(small.agent.sha256))
-        data = bytearray(lying.read_bytes())
-        data[-1] ^= 1
-        lying.write_bytes(data)
+        spoil(lying)
         records, error = collect(run(connection, board, small, deadline=after()))
+        assert error is None
+        assert hello(records).agent_sha256 == small.agent.sha256
+        assert caplog.text.count("It is sent once more") == 1
+        spoil(lying)
+        assert facts(connection, board, small.agent, deadline=after()).kernel
+    assert sha256_file(lying) == small.agent.sha256
+
+
+class _Spoils:
+    """Progress that lets somebody change the agent each time that files have arrived."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
+        with SILENT.task(label, total, unit) as task:
+            yield task
+        if label.startswith("to "):
+            spoil(self.path)
+
+
+def test_an_agent_that_is_changed_again_and_again_is_an_error(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    lying = Path(board.store.path(small.agent.sha256))
+    lying.unlink(missing_ok=True)
+    with link(noisy) as connection:
+        envelopes = run(connection, board, small, deadline=after(), progress=_Spoils(lying))
+        records, error = collect(envelopes)
         assert records == []
         assert isinstance(error, AgentMismatch)
         assert "not the one that was sent" in error.message
+        assert not lying.exists()
         assert collect(run(connection, board, small, deadline=after()))[1] is None
+
+
+def test_a_picture_that_was_changed_is_left_out_and_sent_with_the_next_run(
+    noisy: Target, board: BoardPython, small: Bundle
+) -> None:
+    lying = Path(board.store.path(small.pictures[1].item.sha256))
+    with link(noisy) as connection:
+        for _ in run(connection, board, small, deadline=after()):
+            pass
+        spoil(lying)
+        skipped = of(run(connection, board, small, deadline=after()), Skipped)
+        assert [(one.index, one.reason) for one in skipped] == [(1, CHANGED)]
+        assert not lying.exists()
+        assert of(run(connection, board, small, deadline=after()), Skipped) == []
 
 
 def test_a_model_that_was_changed_is_not_measured(

@@ -25,9 +25,11 @@ from targets.errors import (
     CommandFailed,
     CorruptUpload,
     FetchError,
+    HalfbyteError,
     NoMemory,
     NoSpace,
 )
+from targets.loopback import base_python
 from targets.packages import cached_place
 from targets.progress import SILENT, Task
 from targets.provision.catalogue import catalogue
@@ -319,3 +321,71 @@ def test_settings_still_in_force_are_not_forgotten_by_cleaning(board: Connection
         clean(board, deadline=soon())
     assert "halfbyte firmware restore" in caught.value.hint
     assert (held / "backup.json").exists()
+
+
+# A board that answers, but not what was asked
+
+
+def _answering(folder: Path, answer: str) -> str:
+    """A Python that says what it is, and to all else that is asked of it just `answer`."""
+    path = folder / "python3"
+    path.write_text(f"""#!/bin/sh
+case "$*" in
+  *"import fcntl, hashlib, json"*) exit 0 ;;
+esac
+if [ "$1" = -E ]; then
+  {base_python()} "$@" | sed 's|"executable": "[^"]*"|"executable": "{path}"|'
+else
+  cat >/dev/null; echo '{answer}'
+fi
+""")
+    path.chmod(0o755)
+    return str(path)
+
+
+ROOM = '"free_bytes": 1, "free_inodes": null, "mount": "/", "available_bytes": null'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{}",
+        f'{{{ROOM}, "stamp": 1}}',
+        f'{{{ROOM}, "stamp": {{"versions": [], "size_bytes": 1}}}}',
+        f'{{{ROOM}, "stamp": {{"versions": {{"numpy": 1}}, "size_bytes": 1}}}}',
+        f'{{{ROOM}, "stamp": {{"versions": {{"numpy": "1"}}, "size_bytes": "x"}}}}',
+        f'{{{ROOM.replace("1", "true")}, "stamp": null}}',
+        f'{{{ROOM.replace("null", "[]")}, "stamp": null}}',
+    ],
+)
+def test_an_answer_on_the_environment_of_another_shape_is_an_error(
+    tmp_path: Path, answer: str
+) -> None:
+    python = _answering(tmp_path, answer)
+    with (
+        link(servers.awkward_home(tmp_path), python=python) as connection,
+        pytest.raises(CommandFailed, match="says of its environment is not understood"),
+    ):
+        look(connection, deadline=soon())
+
+
+@pytest.mark.parametrize("answer", ['{"removed_bytes": "many"}', '{"removed_bytes": -1}', "{}"])
+def test_an_answer_on_cleaning_of_another_shape_is_an_error(tmp_path: Path, answer: str) -> None:
+    python = _answering(tmp_path, answer)
+    with (
+        link(servers.awkward_home(tmp_path), python=python) as connection,
+        pytest.raises(CommandFailed, match="not understood"),
+    ):
+        clean(connection, deadline=soon())
+
+
+@pytest.mark.parametrize("problem", ["corrupt", "no-space", "bad-wheel", "import-failed", "?"])
+def test_a_refusal_without_its_particulars_is_still_an_error_of_ours(
+    tmp_path: Path, problem: str
+) -> None:
+    python = _answering(tmp_path, f'{{"problem": "{problem}"}}')
+    with (
+        link(servers.awkward_home(tmp_path), python=python) as connection,
+        pytest.raises(HalfbyteError),
+    ):
+        look(connection, deadline=soon())

@@ -137,3 +137,48 @@ def test_other_versions_answer_too(bin_: Path, name: str) -> None:
 def test_an_answer_that_breaks_off_is_an_error() -> None:
     with pytest.raises(NoPython, match="did not finish"):
         answers("Welcome\n", "marker")
+
+
+PLAIN = '"path": "/p", "version": [3, 11, 2], "bits": 64'
+
+
+def told(line: str) -> Interpreter:
+    (found,) = answers(f"marker{line}\nmarker~/home\nmarker.\n", "marker").interpreters
+    return found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{bad",
+        "{}",
+        '{"a": ' + "[" * 100_000,
+        '{"path": "/p", "version": ["x"], "bits": 64}',
+        '{"path": "/p", "version": [3], "bits": 64}',
+        '{"path": "/p", "version": [3, 11, true], "bits": 64}',
+        '{"path": "/p", "version": [3, 11], "bits": "64"}',
+        '{"path": "/p\\u0000", "version": [3, 11], "bits": 64}',
+        '{"path": "/p\\ud800", "version": [3, 11], "bits": 64}',
+        f'{{{PLAIN}, "soabi": 7}}',
+        f'{{{PLAIN}, "libc": "glibc"}}',
+        f'{{{PLAIN}, "libc": ["glibc", 2.36]}}',
+        f'{{{PLAIN}, "cpu_features": 5}}',
+        f'{{{PLAIN}, "cpu_features": [5]}}',
+        f'{{{PLAIN}, "page_size_bytes": "4096"}}',
+        f'{{{PLAIN}, "packages": [1]}}',
+        f'{{{PLAIN}, "packages": {{"numpy": {{}}}}}}',
+        f'{{{PLAIN}, "packages": {{"numpy": {{"folder": "/x", "version": 7}}}}}}',
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error_of_the_board(line: str) -> None:
+    with pytest.raises(NoPython, match="not understood") as caught:
+        told(line)
+    assert len(caught.value.message) < 400
+    assert "`python`" in caught.value.hint
+
+
+def test_what_an_interpreter_cannot_say_is_none() -> None:
+    found = told(f'{{{PLAIN}, "soabi": null, "libc": ["musl", null], "packages": null}}')
+    assert (found.version, found.bits, found.soabi) == ((3, 11, 2), 64, None)
+    assert (found.libc, found.libc_version, dict(found.packages)) == ("musl", None, {})
+    assert told(f'{{{PLAIN}, "executable": "/caf\\udce9"}}').executable == "/caf\udce9"
