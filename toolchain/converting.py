@@ -24,7 +24,8 @@ class Making:
     """Which models to make.
 
     recipes: beside the float model.  imgsz: (height, width).  names: a file of labels.
-    options: of the quantizer; None for its defaults.  plan: the file that `options.plan` is of.
+    options: of the quantizer; None for its defaults.  A budget in them is for the recipes that it
+    steers.  plan: the file that `options.plan` is of.
     max_ap_drop: in points; the one entropy-coded recipe's budget is then searched for.
     """
 
@@ -82,14 +83,14 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
 
     Raises the errors of `toolchain.making` and `toolchain.predicting`.
     """
-    from toolchain.quantize import Options, check
-
-    for recipe in making.recipes:
-        check(recipe, making.options or Options())
+    asked = _asked(making)
     source = steps.read_weights(making.weights, names=making.names, progress=progress)
     made = steps.make_float(source, making.imgsz, progress=progress)
+    if making.max_ap_drop is None:
+        for recipe, options in asked.items():
+            steps.check_asked(made, recipe, options)
     agreement = steps.check_float(source, made, making.calibration, progress=progress)
-    models, predicted = _quantized(making, source, made, progress)
+    models, predicted = _quantized(making, asked, source, made, progress)
     stem = f"{source.name}-{making.imgsz[0]}x{making.imgsz[1]}"
     # A planned model has a name of its own: the one that the plan was taken from stays.
     planned = "-plan" if making.plan else ""
@@ -117,15 +118,30 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
     )
 
 
+def _asked(making: Making) -> dict[Recipe, Options]:
+    """Of each recipe.  Raises RecipeError."""
+    from toolchain.quantize import Options, check_searched, of_each
+
+    options = making.options or Options()
+    if making.max_ap_drop is not None:
+        for recipe in making.recipes:
+            check_searched(recipe, options)
+    return of_each(making.recipes, options)
+
+
 def _quantized(
-    making: Making, source: steps.Source, made: FloatModel, progress: Progress
+    making: Making,
+    asked: dict[Recipe, Options],
+    source: steps.Source,
+    made: FloatModel,
+    progress: Progress,
 ) -> tuple[list[steps.Made], Prediction | None]:
     if making.max_ap_drop is None:
         return [
             steps.make_quantized(
-                source, made, making.calibration, recipe, making.options, progress=progress
+                source, made, making.calibration, recipe, options, progress=progress
             )
-            for recipe in making.recipes
+            for recipe, options in asked.items()
         ], None
     from toolchain import predicting
 

@@ -178,6 +178,19 @@ def make_sensitivity(
     return sensitivity.load(entry.folder / "sensitivity.npz")
 
 
+def check_asked(made: FloatModel, recipe: Recipe, options: Options) -> None:
+    """What can be said before calibration, which takes minutes.  Raises as `check_model`."""
+    _check_once(made.tflite, made.tflite_sha256, recipe, options)
+
+
+@functools.lru_cache(maxsize=64)
+def _check_once(tflite: Path, _sha256: str, recipe: Recipe, options: Options) -> None:
+    """Some seconds for a large model, and all recipes are checked before the first is made."""
+    from toolchain import quantize
+
+    quantize.check_model(tflite.read_bytes(), recipe, options)
+
+
 def make_quantized(
     source: Source,
     made: FloatModel,
@@ -187,7 +200,7 @@ def make_quantized(
     *,
     progress: Progress = SILENT,
 ) -> Made:
-    """The model of one recipe.
+    """The model of one recipe, checked before it is calibrated.
 
     Raises RecipeError, NotFinite, UnsupportedModel, OutOfRange (an impossible budget).
     """
@@ -205,6 +218,7 @@ def make_quantized(
     )
 
     def make(folder: Path) -> None:
+        check_asked(made, recipe, options)
         calibration = make_calibration(made, pictures, progress=progress)
         sensitivity = make_sensitivity(made, pictures, progress=progress)
         with progress.task(f"quantizing to {recipe}"):

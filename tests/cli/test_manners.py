@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from PIL import Image
 
 from toolchain import __version__
-from toolchain.cli.main import main
+from toolchain.cli.main import cli, main
 from toolchain.cli.reference import commands, kinds
 from toolchain.cli.words import spread
 
@@ -180,6 +181,39 @@ def test_several_widths_may_follow_one_option(bits: list[str]) -> None:
     assert words == ["run", *[word for b in bits for word in ("--bits", b)], "--weights", "w"]
 
 
+def test_several_recipes_may_follow_one_option() -> None:
+    words = ["convert", "--recipe", "w8c-a8", "w4e", "w4g64-a8", "--weights", "w4e.pt"]
+    each = [word for name in words[2:5] for word in ("--recipe", name)]
+    assert spread(words) == ["convert", *each, "--weights", "w4e.pt"]
+    assert spread(["--recipe=float32", "w4e"]) == ["--recipe", "float32", "--recipe", "w4e"]
+
+
+@pytest.mark.parametrize("word", ["w4e.tflite", "./w4e", "models/w8c-a8", "photos", "8", "w4E-a8/"])
+def test_what_does_not_look_like_a_recipe_is_none(word: str) -> None:
+    assert spread(["--recipe", "w8c-a8", word]) == ["--recipe", "w8c-a8", word]
+
+
+def test_commands_with_recipes_take_no_paths_that_these_could_swallow() -> None:
+    with click.Context(cli) as context:
+        found = [cli.get_command(context, name) for name in cli.list_commands(context)]
+    having = [
+        command
+        for command in found
+        if command and any("--recipe" in parameter.opts for parameter in command.params)
+    ]
+    assert {command.name for command in having} == {"run", "demo", "convert"}
+    for command in having:
+        assert not any(isinstance(parameter, click.Argument) for parameter in command.params)
+
+
+@pytest.mark.parametrize("words", [("w8c-a8", "w4x-a8"), ("w4x-a8", "w8c-a8")])
+def test_a_misspelt_recipe_among_several_is_named(words: tuple[str, ...], here: Here) -> None:
+    Image.new("RGB", (32, 32)).save(here.place / "a.jpg")
+    done = here("convert", "--calibration", ".", "--recipe", *words)
+    assert done.returncode == 3
+    assert "no recipe is called 'w4x-a8'" in done.stderr
+
+
 def test_nothing_is_spread_after_two_dashes() -> None:
     words = ["detect", "--imgsz", "320", "--", "320"]
     assert spread(words) == words
@@ -191,7 +225,7 @@ def test_a_folder_named_by_a_number_may_follow_an_option_that_takes_numbers(here
     assert "--imgsz is for --weights" in found.stderr  # IMAGES is no longer missing
     missing = here("detect", "--imgsz", "320", "480")
     assert missing.returncode == 2
-    assert "--imgsz took every number after it, 480 too" in missing.stderr
+    assert "--imgsz took every such word after it, 480 too" in missing.stderr
     assert "./480" in missing.stderr
 
 

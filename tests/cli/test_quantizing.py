@@ -12,9 +12,14 @@ from click.testing import CliRunner
 
 from tests.cli.test_manners import halfbyte
 from tests.quantize import models
-from toolchain.cli.quantizing import quantizer_options_of, quantizing_options, recipes_of
+from toolchain.cli.quantizing import (
+    check_recipes,
+    quantizer_options_of,
+    quantizing_options,
+    recipes_of,
+)
 from toolchain.errors import RecipeError
-from toolchain.quantize import Options
+from toolchain.quantize import Options, of_each
 from toolchain.quantize.budget import Budget
 from toolchain.quantize.recovery import BEST, Settings
 
@@ -72,6 +77,21 @@ def test_a_budget_is_bits_or_bytes() -> None:
         options("--budget", "a lot")
 
 
+def test_with_a_budget_alone_the_model_that_it_steers_is_made() -> None:
+    assert names("--budget", "18MB") == ["w4e-a8"]
+    recipes, found = check_recipes(asked("--budget", "18MB"))
+    assert [of_each(recipes, found)[recipe].budget for recipe in recipes] == [Budget(None, 18e6)]
+
+
+def test_a_budget_leaves_models_of_8_bits_beside_it_alone() -> None:
+    words = ("--bits", "8", "--bits", "4", "--budget", "3.5bpw")
+    recipes, found = check_recipes(asked(*words))
+    assert {str(recipe): own.budget for recipe, own in of_each(recipes, found).items()} == {
+        "w8c-a8": None,
+        "w4e-a8": Budget(bits_per_weight=3.5),
+    }
+
+
 def test_recovery_is_quick_usual_or_best() -> None:
     found = [options("--recovery", word).recovery for word in ("none", "default", "best")]
     assert found == [None, Settings(), BEST]
@@ -94,7 +114,12 @@ CONVERT = ("convert", "--weights", "yolov5s-seg", "--calibration", "train")
         (("--bits", "4", "--recipe", "w4k-a8"), 2, "give --recipe or --bits, not both", ""),
         (("--recipe", "w4x-a8"), 3, "no recipe is called 'w4x-a8'", "Did you mean"),
         (("--budget", "4bpw", "--bits", "8"), 3, "not w8c-a8", "--bits 4"),
-        (("--budget", "4bpw"), 3, "not w8c-a8", "--bits 4"),
+        (("--budget", "4bpw", "--recipe", "w4k-a8"), 3, "not w4k-a8", "--bits 4"),
+        (("--budget", "4bpw", "--format", "int4"), 3, "not w4c-a8", "--bits 4"),
+        (("--budget", "4bpw", "--format", "int8"), 3, "not with --format int8", "expand"),
+        (("--bits", "8", "4", "--budget", "4bpw", "--format", "int8"), 3, "--format int8", ""),
+        (("--max-ap-drop", "1", "--format", "int8"), 3, "not with --format int8", "expand"),
+        (("--max-ap-drop", "1", "--format", "int4"), 3, "cannot be written as INT4", "packed"),
         (("--budget", "much", "--bits", "4"), 3, "'much' is no budget", "4.08bpw, 18MB"),
         (("--format", "int4", "--bits", "3"), 3, "cannot be written as INT4", "w4c-a8"),
         (("--recipe", "float32"), 3, "float32 quantizes nothing", "w8c-a8"),

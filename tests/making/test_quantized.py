@@ -14,8 +14,9 @@ from PIL import Image
 
 from tests.quantize import models
 from toolchain import making
+from toolchain.errors import OutOfRange, RecipeError
 from toolchain.making import Made, find_calibration
-from toolchain.quantize import W8C_A8, Options, parse
+from toolchain.quantize import W8C_A8, Options, parse, planfile
 from toolchain.quantize.recovery import Settings
 
 W4C_A8 = parse("w4c-a8")
@@ -91,3 +92,18 @@ def test_an_unreadable_picture_is_passed_over_by_all_steps(
     assert mixed.path.read_bytes() == clean.path.read_bytes()
     record = json.loads((mixed.record or Path()).read_text())
     assert record["calibration"]["left_out"][0][0] == "00-cut.jpg"
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [("budget = 0.1\n", OutOfRange), ('[[layer]]\nname = "inne"\nbits = 4\n', RecipeError)],
+)
+def test_what_the_model_cannot_have_is_refused_before_it_is_calibrated(
+    quantize: Quantize, tmp_path: Path, lines: str, error: type[Exception]
+) -> None:
+    models.pictures(tmp_path / "pictures", 3)
+    plan = planfile.parse('schema = "halfbyte.plan"\nversion = 1\nrecipe = "w4e-a8"\n' + lines)
+    with pytest.raises(error):
+        quantize(tmp_path / "pictures", plan.recipe, plan=plan)
+    kinds = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert kinds.isdisjoint({"calibration", "sensitivity", "moments"})

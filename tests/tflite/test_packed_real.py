@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ from numpy.typing import NDArray
 
 from targets.agent import expand
 from tests.quantize import models
-from toolchain import example, making
+from tests.tflite.conftest import IMGSZ as REAL_IMGSZ
+from tests.tflite.conftest import Made
+from toolchain import demo, example, making
 from toolchain.cli.main import _run
-from toolchain.quantize import W8C_A8, Options, calibrate, coded, quantize
+from toolchain.quantize import W8C_A8, Options, calibrate, coded, parse, quantize
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.elements import INT8
 from toolchain.tflite.facts import facts
@@ -122,18 +127,96 @@ def test_a_damaged_file_is_named(
     assert [path.name for path in tmp_path.iterdir()] == ["broken.tflite"]
 
 
-def test_the_example_runs_without_halfbyte(expanded: Path, tmp_path: Path) -> None:
-    """In a folder of its own and with Python's isolation: nothing of ours can be imported."""
-    [photo] = models.pictures(tmp_path, 1)
-    beside = expanded.with_name(example.NAME)
-    ended = subprocess.run(
-        [sys.executable, "-I", str(beside), str(expanded), str(photo)],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def printed(model: Path, photo: Path) -> list[tuple[str, float, list[float]]]:
+    """Class, score and corners of what the example finds.
+
+    In a folder of its own and with Python's isolation: nothing of ours can be imported.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        script = example.place(Path(folder))
+        ended = subprocess.run(
+            [sys.executable, "-I", str(script), str(model), str(photo)],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
+    rows = [line.rsplit(maxsplit=5) for line in ended.stdout.splitlines()]
+    return [(label, float(score), [float(value) for value in box]) for label, score, *box in rows]
+
+
+def matches(
+    found: list[tuple[str, float, list[float]]], due: list[tuple[str, float, list[float]]]
+) -> Iterator[tuple[float, float]]:
+    """Of each object of `due`: IoU with the nearest of its class in `found`, and that one's score
+    over its own; 0, 0 where there is none."""
+    for label, score, box in due:
+        same = [
+            (float(iou(box, other)), its / score) for name, its, other in found if name == label
+        ]
+        yield max(same, default=(0.0, 0.0))
+
+
+def iou(one: list[float], other: list[float]) -> float:
+    (a, b, c, d), (e, f, g, h) = one, other
+    shared = max(0.0, min(c, g) - max(a, e)) * max(0.0, min(d, h) - max(b, f))
+    return shared / ((c - a) * (d - b) + (g - e) * (h - f) - shared)
+
+
+@pytest.fixture(scope="module")
+def shapes(real: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same detector as people would run it: by what its inputs and outputs are."""
+    folder = tmp_path_factory.mktemp("shapes")
+    pictures = making.find_calibration(demo.material().calibration)
+    source = making.read_weights("yolov5s-seg")
+    made = making.make_float(source, REAL_IMGSZ)
+    paths = {name: folder / f"{name}.tflite" for name in ("int8", "all-int8", "packed")}
+    paths["int8"].write_bytes(real.w8)
+    for name, recipe, options in (
+        ("all-int8", W8C_A8, Options(recovery=None, float_boxes=False)),
+        ("packed", parse("w8c"), Options(recovery=None)),
+    ):
+        quantized = making.make_quantized(source, made, pictures, recipe, options)
+        paths[name].write_bytes(quantized.path.read_bytes())
+    paths["float-activations"] = folder / "expanded.tflite"
+    assert _run(["expand", str(paths["packed"]), "-o", str(paths["float-activations"])]) == 0
+    return paths | {"float32": real.float_model}
+
+
+@pytest.mark.parametrize(
+    ("name", "boxes", "least_iou"),
+    [
+        ("float32", np.float32, 0.95),
+        ("int8", np.float32, 0.8),
+        ("all-int8", np.int8, 0.7),
+        ("float-activations", np.float32, 0.8),
+    ],
+)
+def test_the_example_finds_what_the_float_model_finds(
+    real: Made, shapes: dict[str, Path], tmp_path: Path, name: str, boxes: type, least_iou: float
+) -> None:
+    """On a photo, against `halfbyte detect` with the float model."""
+    details = models.Runner(shapes[name].read_bytes()).outputs.values()
+    assert boxes in {detail["dtype"] for detail in details if detail["shape"][3] == 12}
+    photo = real.images[0]
+    assert (
+        _run(["detect", str(photo), "--model", str(real.float_model), "--out", str(tmp_path)]) == 0
+    )
+    [seen] = json.loads((tmp_path / "detections.json").read_text())["pictures"]
+    due = [
+        (one["label"], one["score"], [one[corner] for corner in ("x1", "y1", "x2", "y2")])
+        for one in seen["objects"]
+        if one["score"] > 0.35
+    ]
+    found = printed(shapes[name], photo)
+    assert len(due) >= 3
+    for overlap, ratio in (*matches(found, due), *matches(due, [f for f in found if f[1] > 0.35])):
+        assert overlap > least_iou, found
+        assert ratio == pytest.approx(1, abs=0.25)
+
+
+def test_the_example_imports_nothing_of_ours() -> None:
     imported = {
         name.split(".")[0]
-        for node in ast.walk(ast.parse(beside.read_text()))
+        for node in ast.walk(ast.parse(example.text()))
         for name in (
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)
@@ -142,7 +225,11 @@ def test_the_example_runs_without_halfbyte(expanded: Path, tmp_path: Path) -> No
             else []
         )
     }
-    assert imported.isdisjoint({"toolchain", "targets"})
+    assert imported <= {"json", "re", "sys", "pathlib", "numpy", "PIL", "ai_edge_litert"}
+
+
+def test_the_example_lies_beside_every_expanded_model(expanded: Path) -> None:
+    assert expanded.with_name(example.NAME).read_text("utf-8") == example.text()
 
 
 def test_expanding_again_gives_the_same_bytes(packed: Path, expanded: Path) -> None:

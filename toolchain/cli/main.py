@@ -160,18 +160,18 @@ def _run(arguments: list[str]) -> int:
 
 
 def _invoke(arguments: list[str]) -> Any:
-    """What the command returns.  A number that an option took is a path where one is missing."""
+    """What the command returns.  A word that an option took is a path where one is missing."""
     try:
         return _called(spread(arguments))
     except click.MissingParameter as error:
         spared = sparing_last(arguments)
         if spared is None or not isinstance(error.param, click.Argument):
             raise
-        if not os.path.lexists(spared.number):
+        if not os.path.lexists(spared.word):
             message = error.format_message().rstrip(".")
             raise UsageError(
-                f"{message}: {spared.option} took every number after it, {spared.number} too.",
-                hint=f"Name the path before {spared.option}, or write it as ./{spared.number}.",
+                f"{message}: {spared.option} took every such word after it, {spared.word} too.",
+                hint=f"Name the path before {spared.option}, or write it as ./{spared.word}.",
             ) from error
         return _called(spared.words)
 

@@ -22,7 +22,7 @@ _quantizing: list[Callable[[Any], Any]] = [
         "--bits",
         type=click.Choice(["2", "3", "4", "5", "6", "7", "8"]),
         multiple=True,
-        help="Bits per weight; several make several models.  [default: 4 8]",
+        help="Bits per weight; several make several models.  [default: 4 8; 4 with --budget]",
     ),
     click.option(
         "--recipe",
@@ -42,7 +42,9 @@ _quantizing: list[Callable[[Any], Any]] = [
     click.option(
         "--budget",
         metavar="SIZE",
-        help="Size of an entropy-coded model: 4.08bpw (bits per weight, whole file) or 18MB.",
+        help="Size of entropy-coded models (--bits below 8), as packed files: 4.08bpw (bits per "
+        "weight, whole file) or 18MB. Models of a fixed width, such as --bits 8, are made as "
+        "without it.",
     ),
     click.option(
         "--plan",
@@ -88,7 +90,8 @@ def recipes_of(asked: dict[str, Any]) -> tuple[Recipe, ...]:
         return (_searched(asked["recipe_names"]),)
     if asked["recipe_names"]:
         return tuple(dict.fromkeys(parse(name) for name in asked["recipe_names"]))
-    widths = sorted({int(bits) for bits in asked["bits"] or ("4", "8")}, reverse=True)
+    usual = ("4",) if asked["budget"] else ("4", "8")
+    widths = sorted({int(bits) for bits in asked["bits"] or usual}, reverse=True)
     as_int4 = asked["form"] == "int4"
     return tuple(W4C_A8 if as_int4 and bits == 4 else for_bits(bits) for bits in widths)
 
@@ -141,11 +144,13 @@ def quantizer_options_of(asked: dict[str, Any]) -> Options:
 
 def check_recipes(asked: dict[str, Any]) -> tuple[tuple[Recipe, ...], Options]:
     """Recipes and options that go together.  Raises RecipeError, click.UsageError."""
-    from toolchain.quantize import check
+    from toolchain.quantize import check_searched, of_each
 
     recipes, options = recipes_of(asked), quantizer_options_of(asked)
-    for recipe in recipes:
-        check(recipe, options)
+    if asked["max_ap_drop"] is not None:
+        for recipe in recipes:
+            check_searched(recipe, options)
+    of_each(recipes, options)
     return recipes, options
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Final
 
-SEVERAL: Final = ("--bits", "--imgsz")
-"""Options that take several numbers, one after another."""
+_NUMBER: Final = re.compile(r"[0-9]+")
+_RECIPE: Final = re.compile(r"float32|w[0-9][a-z0-9]*(-[a-z0-9]+)?")  # misspelt ones too
+SEVERAL: Final = {"--bits": _NUMBER, "--imgsz": _NUMBER, "--recipe": _RECIPE}
+"""Options that take several words, one after another, and what such words look like."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Spared:
-    """Words in which the last number that `spread` gave to an option stands for itself."""
+    """Words in which the last one that `spread` gave to an option stands for itself."""
 
     words: list[str]
     option: str
-    number: str
+    word: str
 
 
 def spread(arguments: list[str]) -> list[str]:
@@ -24,9 +27,9 @@ def spread(arguments: list[str]) -> list[str]:
 
 
 def sparing_last(arguments: list[str]) -> Spared | None:
-    """The same, but for the last number: it may be the name of a file or folder.
+    """The same, but for the last one: it may be the name of a file or folder.
 
-    None where no number was given to an option by `spread`.
+    None where no word was given to an option by `spread`.
     """
     words, repeated = _spread(arguments)
     if not repeated:
@@ -48,9 +51,9 @@ def _spread(arguments: list[str]) -> tuple[list[str], list[int]]:
             words += [name, word[len(name) + 1 :]] if "=" in word else [word]
             option = name
             continue
-        if not word.isdigit():
+        if not option or not SEVERAL[option].fullmatch(word):
             option = ""
-        elif option and words[-1] != option:
+        elif words[-1] != option:
             repeated.append(len(words))
             words.append(option)
         words.append(word)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from toolchain.quantize.calibration import Calibration, load, save
 from toolchain.quantize.observe import calibrate
-from toolchain.quantize.options import Form, Options, check
+from toolchain.quantize.options import Form, Options, check, check_searched, of_each
 from toolchain.quantize.quantizer import Quantized, quantize
 from toolchain.quantize.recipe import (
     FLOAT32,
@@ -21,6 +21,7 @@ from toolchain.quantize.recipe import (
     for_bits,
     parse,
 )
+from toolchain.quantize.task import check_model
 
 __all__ = [
     "FLOAT32",
@@ -35,8 +36,11 @@ __all__ = [
     "Recipe",
     "calibrate",
     "check",
+    "check_model",
+    "check_searched",
     "for_bits",
     "load",
+    "of_each",
     "parse",
     "quantize",
     "save",

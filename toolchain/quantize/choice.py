@@ -61,6 +61,11 @@ class LayerChoice:
         """Whether its bits are what others leave."""
         return self.scheme == entropy.NAME and self.bits is None
 
+    @property
+    def is_below_8_bits(self) -> bool:
+        """Whether a packed file holds it in less room than int8 takes."""
+        return self.scheme == entropy.NAME or (self.bits is not None and self.bits < 8)
+
 
 def of_recipe(recipe: Recipe) -> LayerChoice:
     """What a recipe does to most layers."""

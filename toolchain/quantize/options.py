@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 from toolchain.errors import RecipeError
@@ -19,7 +20,7 @@ Form = Literal["packed", "int4", "plain"]
 class Options:
     """form: None takes packed below 8 bits and for float activations, else plain.
 
-    budget: for entropy-coded weights only, None for the recipe's own.
+    budget: for entropy-coded weights in a packed file only, None for the recipe's own.
     float_boxes: box outputs stay float32 in an int8 model.
     recovery: None rounds to nearest.
     plan: goes before the recipe, which has to be its own, budget and float_boxes.
@@ -33,9 +34,9 @@ class Options:
 
     def form_of(self, recipe: Recipe) -> Form:
         """What is written.  Filters of 8 bits beside int8 activations are stored as they are."""
-        if not recipe.is_packed:
-            return "plain"
-        return self.form or "packed"
+        if recipe.is_packed or (self.plan is not None and self.plan.is_below_8_bits):
+            return self.form or "packed"
+        return "plain"
 
 
 def check(recipe: Recipe, options: Options) -> None:
@@ -56,4 +57,35 @@ def check(recipe: Recipe, options: Options) -> None:
         raise RecipeError(
             f"a budget steers entropy-coded weights, not {recipe}",
             hint="Use w4e-a8 (or --bits 4) with a budget.",
+        )
+    if options.budget is not None:
+        unsteered(options.form_of(recipe))
+
+
+def check_searched(recipe: Recipe, options: Options) -> None:
+    """The same where the budget is yet to be found.  Raises RecipeError."""
+    check(recipe, dataclasses.replace(options, budget=Budget(bits_per_weight=1.0)))
+
+
+def of_each(recipes: Sequence[Recipe], options: Options) -> dict[Recipe, Options]:
+    """What is asked of each recipe, checked: a budget goes to those with entropy-coded weights.
+
+    Raises RecipeError, also for a budget that steers none of them.
+    """
+    steered = {recipe for recipe in recipes if recipe.granularity == "e"} or set(recipes)
+    unbound = dataclasses.replace(options, budget=None)
+    asked = {recipe: options if recipe in steered else unbound for recipe in recipes}
+    for recipe, own in asked.items():
+        check(recipe, own)
+    return asked
+
+
+def unsteered(form: Form) -> None:
+    """Raises RecipeError where files of that form have their size whatever is asked for."""
+    if form != "packed":
+        word = {"plain": "int8", "int4": "int4"}[form]
+        raise RecipeError(
+            "a size that is asked for (--budget, --max-ap-drop, a plan's budget) is kept in packed "
+            f"files alone, not with --format {word}",
+            hint="Leave --format out; `halfbyte expand` makes an int8 file of a packed one.",
         )

@@ -73,6 +73,12 @@ class PlanFile:
     default: LayerChoice | None = None
     layers: tuple[tuple[str, LayerChoice], ...] = ()
 
+    @property
+    def is_below_8_bits(self) -> bool:
+        """Whether it asks for filters that take less room than int8 ones."""
+        choices = [self.default, *(choice for _, choice in self.layers)]
+        return any(choice is not None and choice.is_below_8_bits for choice in choices)
+
 
 def read(path: Path) -> PlanFile:
     """Raises RecipeError with what is wrong and where; OSError."""

@@ -14,25 +14,20 @@ from numpy.typing import NDArray
 from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, OutOfRange, RecipeError
 from toolchain.quantize import plan as planning
-from toolchain.quantize.blank import blank
 from toolchain.quantize.calibration import Calibration
-from toolchain.quantize.chosen import chosen
-from toolchain.quantize.coded import CodedFilter
-from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.quantize.learned import learn
 from toolchain.quantize.nearest import round_to_nearest
-from toolchain.quantize.options import Form, Options, check
-from toolchain.quantize.outputs import box_makers, exact, logits
+from toolchain.quantize.options import Options
+from toolchain.quantize.outputs import exact, logits
 from toolchain.quantize.pinned import Pinned
-from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
+from toolchain.quantize.plan import GroupPlan
 from toolchain.quantize.rate import Pace, Pacing
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.record import describe
 from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.recovery import Settings, floors_of, recover
 from toolchain.quantize.sensitivity import Sensitivity
-from toolchain.quantize.write import write
-from toolchain.tflite import flatbuffer, metadata, packed, sharing
+from toolchain.quantize.task import Task
 from toolchain.tflite.packed_codecs import stored_bits
 
 MARGIN: Final = 0.0015
@@ -107,9 +102,10 @@ class _Work:
         sensitivity: Sensitivity | None,
         options: Options,
     ) -> None:
-        check(recipe, options)
-        self._graph = FloatGraph(flatbuffer.parse(float_bytes))
-        check_weights(self._graph)
+        self._task = Task(float_bytes, recipe, options)
+        self._graph = self._task.graph
+        self._chosen = self._task.chosen
+        self._facts = self._task.facts
         sha256 = hashlib.sha256(float_bytes).hexdigest()
         for statistics in (calibration, sensitivity):
             if statistics is not None and statistics.model_sha256 != sha256:
@@ -121,21 +117,11 @@ class _Work:
         self._recipe = recipe
         self._sensitivity = sensitivity
         self._options = options
-        self._form = options.form_of(recipe)
-        self._facts = metadata.extract(self._graph.model)
-        self._float_boxes = options.plan.float_boxes if options.plan else options.float_boxes
-        boxes = box_makers(self._graph, self._facts) if self._float_boxes else frozenset()
-        self._chosen = chosen(self._graph, recipe, boxes, options.plan)
         if self._chosen.entropy_coded and sensitivity is None:
             raise RecipeError(
                 f"{recipe} needs the sensitivity of the model",
                 hint="Measure it on pictures first.",
             )
-        self._parameters = (
-            self._facts.parameters
-            if self._facts
-            else sum(self._graph.elements(op.inputs[1]) for op in self._graph.convolutions)
-        )
 
     def ranges(self) -> tuple[GroupPlan, ...]:
         """Scales of activations."""
@@ -151,7 +137,7 @@ class _Work:
 
     def margin(self, *, recovering: bool) -> float:
         """Share of the budget to leave free at first."""
-        budget = self._budget()
+        budget = self._task.budget
         if budget is None or not recovering:
             return MARGIN
         return MARGIN + FEW_BITS_MARGIN * max(0.0, 4 - budget)
@@ -219,14 +205,14 @@ class _Work:
         self, groups: tuple[GroupPlan, ...], made: Mapping[int, Recovered], *, recovered: bool
     ) -> Quantized:
         """The file and the record."""
-        plan = self._plan(groups, made)
-        data = self._bytes(plan, self._form)
+        plan = self._task.plan(groups, made)
+        data = self._task.file_of(plan, self._task.form)
         facts = {
-            "form": self._form,
-            "budget_bits_per_weight": self._budget(),
+            "form": self._task.form,
+            "budget_bits_per_weight": self._task.budget,
             "file_bytes": len(data),
-            "bits_per_weight": 8 * len(data) / self._parameters,
-            "float_boxes": self._float_boxes,
+            "bits_per_weight": 8 * len(data) / self._task.parameters,
+            "float_boxes": self._task.float_boxes,
             "weighed_by_sensitivity": self._sensitivity is not None,
             "recovery": dataclasses.asdict(self._options.recovery)
             if recovered and self._options.recovery
@@ -244,44 +230,10 @@ class _Work:
 
     def over_budget(self, found: Quantized) -> float:
         """By which share of it the file is larger than the budget; 0 or less where it is not."""
-        budget = self._budget()
-        if budget is None or self._form != "packed" or not self._chosen.sharing_budget:
+        budget = self._task.budget
+        if budget is None or self._task.form != "packed" or not self._chosen.sharing_budget:
             return 0.0
-        return 8 * len(found.model) / (budget * self._parameters) - 1
-
-    def _plan(self, groups: tuple[GroupPlan, ...], made: Mapping[int, Recovered]) -> Plan:
-        layers = tuple(
-            LayerPlan(operation, made[operation.index], operation.index in self._chosen.islands)
-            for operation in self._graph.convolutions
-        )
-        return Plan(groups, layers)
-
-    def _bytes(self, plan: Plan, form: Form) -> bytes:
-        written = write(self._graph, plan, int4=form == "int4")
-        model = written.model
-        if self._facts is not None:
-            facts = dataclasses.replace(self._facts, recipe=str(self._recipe))
-            model = metadata.embed(model, facts)
-        if form != "packed":
-            return sharing.serialize(model)
-        filters: dict[int, CodedFilter] = {}
-        scales: dict[int, NDArray[np.float32]] = {}
-        for layer in plan.layers:
-            tensor, made = written.filters[layer.operation.index], layer.made
-            if layer.is_island:
-                continue
-            assert made.coded is not None
-            assert made.scale is not None
-            filters[tensor] = made.coded
-            if not plan.groups:
-                scales[tensor] = made.scale
-        return packed.pack(model, filters, scales)
-
-    def _budget(self) -> float | None:
-        plan, budget = self._options.plan, self._options.budget
-        if plan is not None:
-            return plan.budget or self._recipe.default_budget
-        return budget.bits(self._parameters) if budget else self._recipe.default_budget
+        return 8 * len(found.model) / (budget * self._task.parameters) - 1
 
     def _pace(self, groups: tuple[GroupPlan, ...], spare: float) -> Pacing | None:
         own, sharing_budget = self._chosen.bits, self._chosen.sharing_budget
@@ -289,43 +241,10 @@ class _Work:
             return None
         rest = None
         if sharing_budget:
-            bits = self._room_bits(groups, spare) / sum(map(self._weights, sharing_budget))
+            weights = sum(map(self._task.weights, sharing_budget))
+            bits = self._task.room_bits(groups, spare) / weights
             try:
                 rest = Pace(self._graph, self._sensitivity, bits, stored_bits, sharing_budget)
             except OutOfRange as error:
-                raise self._impossible(f"{bits:.3f} are left for codes, too few") from error
+                raise self._task.impossible(f"{bits:.3f} are left for codes, too few") from error
         return Pinned(self._graph, self._sensitivity, own, stored_bits, rest) if own else rest
-
-    def _room_bits(self, groups: tuple[GroupPlan, ...], spare: float) -> float:
-        """What a budget leaves to layers that have no bits of their own.  Raises OutOfRange."""
-        budget = self._budget()
-        assert budget is not None
-        pinned = sum(bits * self._weights(index) for index, bits in self._chosen.bits.items())
-        beside = self._bits_beside_codes(groups) + pinned
-        room_bits = budget * self._parameters * (1 - spare) - beside
-        if room_bits <= 0:
-            what = "all but the codes" if not pinned else "what has bits of its own"
-            raise self._impossible(f"{what} takes {beside / self._parameters:.3f} already")
-        return room_bits
-
-    def _impossible(self, why: str) -> OutOfRange:
-        return OutOfRange(
-            f"a budget of {self._budget():g} bits a weight: {why}", hint="Ask for more bits."
-        )
-
-    def _bits_beside_codes(self, groups: tuple[GroupPlan, ...]) -> float:
-        """What a packed file takes for all but entropy-coded codes, which are zeros here."""
-        made = {
-            operation.index: blank(
-                self._chosen.methods[operation.index],
-                self._graph.shape(operation.inputs[1]),
-                operation.index,
-            )
-            for operation in self._graph.convolutions
-        }
-        coded = (made[index].coded for index in self._chosen.entropy_coded)
-        codes = sum(stored_bits(filter_) for filter_ in coded if filter_ is not None)
-        return 8 * len(self._bytes(self._plan(groups, made), "packed")) - codes
-
-    def _weights(self, index: int) -> int:
-        return self._graph.elements(self._graph.operations[index].inputs[1])
