@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from targets.agent.heads import Head
 from targets.progress import SILENT, Progress
 from toolchain.quantize.coded import expand
+from toolchain.quantize.device import quick_products
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.importance import Decoded, decoded, difference
 from toolchain.quantize.recovered import Recovered
@@ -87,7 +88,7 @@ def learn(
     torch.manual_seed(seed)
     student = _Student(graph, scales, made, floors)
     teacher = Replica(graph)
-    steps = epochs * len(pictures) // PICTURES_A_STEP
+    steps = epochs * math.ceil(len(pictures) / PICTURES_A_STEP)
     optimizer = torch.optim.Adam(
         [
             {"params": student.shifts, "lr": RATE_OF_BIAS},
@@ -103,27 +104,33 @@ def learn(
 
     torch.set_flush_denormal(True)
     try:
-        with progress.task("learning", total=epochs * len(pictures), unit="pictures") as task:
+        every = epochs * len(pictures)
+        with quick_products(), progress.task("learning", total=every, unit="pictures") as task:
             with torch.no_grad():
                 wanted = [
                     decoded(by_output_name(graph, teacher.run(one)), head) for one in pictures
                 ]
             for epoch in range(epochs):
                 total = 0.0
-                for place, number in enumerate(rng.permutation(len(pictures))):
-                    found = outputs(student.run(pictures[number]))
-                    loss = difference(found, wanted[number])
-                    (loss / PICTURES_A_STEP).backward()
-                    total += float(loss.detach())
-                    if place % PICTURES_A_STEP == PICTURES_A_STEP - 1:
-                        optimizer.step()
-                        optimizer.zero_grad()
-                        schedule.step()
-                    task.advance()
+                for together in _steps(rng.permutation(len(pictures))):
+                    for number in together:
+                        found = outputs(student.run(pictures[number]))
+                        loss = difference(found, wanted[number])
+                        (loss / len(together)).backward()
+                        total += float(loss.detach())
+                        task.advance()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    schedule.step()
                 task.note(f"epoch {epoch + 1}: error {total / len(pictures):.4f}")
     finally:
         torch.set_flush_denormal(False)
     return student.learned(made)
+
+
+def _steps(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The pictures of each step; the last one of an odd number makes a step by itself."""
+    return [order[at : at + PICTURES_A_STEP] for at in range(0, len(order), PICTURES_A_STEP)]
 
 
 def _rate(step: int, steps: int) -> float:

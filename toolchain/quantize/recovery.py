@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, NotFinite
 from toolchain.quantize import moments, rounding
+from toolchain.quantize.device import quick_products
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.methods import Method
 from toolchain.quantize.rate import Pacing
@@ -80,13 +81,12 @@ def recover(
 
     _check(graph, pictures, sensitivity)
     settings = settings or Settings()
-    # Processors with bfloat16 multiply twice as fast; sums stay float32.
-    torch.set_float32_matmul_precision("medium")
     walk = Walk(graph, scales, pictures)
     rng = np.random.default_rng(settings.seed)
     names = graph.layer_names()
     found: dict[int, Recovered] = {}
-    with progress.task("recovering", total=len(graph.convolutions), unit="layers") as task:
+    layers = len(graph.convolutions)
+    with quick_products(), progress.task("recovering", total=layers, unit="layers") as task:
         for operation in graph.operations:
             if operation.kind == "CONV_2D":
                 felt = None if sensitivity is None else sensitivity.layers[names[operation.index]]
