@@ -4,7 +4,10 @@ With v random signs, one for each number that matters, the gradient of v . outpu
 E[(J^T v)^2] over v is the diagonal of J^T J: the squared error that unit noise at that place makes
 (Hutchinson's estimator of a Gauss-Newton diagonal; Bekas et al. 2007).  No label is looked at.
 
-Memory: all activations of one picture and their gradients, some 1.5 GB for YOLOv7 at 640.
+Memory: the values of all activations of one picture and the gradients at them dominate, for YOLOv7
+at 640 1.3 GB each; padded copies and weights take 0.5 GB, maps of positions 4 MB a picture, twice
+at the end.  The process peaks at 3.8 GB with two pictures, and at 6 GB with 48 in the stage as a
+whole, from the checkpoint on (docs/results.md).
 """
 
 from __future__ import annotations
