@@ -164,11 +164,16 @@ def make_sensitivity(
     made: FloatModel, pictures: Pictures, *, progress: Progress = SILENT
 ) -> Sensitivity:
     """What errors cost, on an even choice of `pictures`.  Raises as `gradients.measure`."""
-    from toolchain.quantize import gradients, sensitivity
+    from toolchain.quantize import device, gradients, sensitivity
 
     chosen = pictures.spread(SENSITIVITY_IMAGES)
     key = content_key(
-        {"float": made.tflite_sha256, "pictures": chosen.hashes, "code": _quantizer_sha256()}
+        {
+            "float": made.tflite_sha256,
+            "pictures": chosen.hashes,
+            "device": device.asked(),
+            "code": _quantizer_sha256(),
+        }
     )
 
     def make(folder: Path) -> None:
@@ -190,9 +195,11 @@ def make_quantized(
 ) -> Made:
     """The model of one recipe.
 
-    Raises RecipeError, NotFinite, UnsupportedModel, OutOfRange (an impossible budget).
+    Raises RecipeError, NotFinite, UnsupportedModel, OutOfRange (an impossible budget), InputError
+    (`device.chosen`).
     """
     from toolchain import quantize
+    from toolchain.quantize import device
 
     options = options or quantize.Options()
     key = content_key(
@@ -201,6 +208,7 @@ def make_quantized(
             "pictures": pictures.hashes,
             "recipe": str(recipe),
             "options": repr(options),
+            "device": device.asked(),
             "code": _quantizer_sha256(),
         }
     )
