@@ -41,7 +41,8 @@ Array = NDArray[np.float32]
 class Settings:
     """second_order: round by GPTQ, else to nearest.  correct_bias: take mean shifts off.
     patches: positions a picture.  damping: of second moments.  rate: how much of the price of
-    bits takes part in rounding entropy-coded weights, 0 to 1.  epochs: walks over the pictures in
+    bits takes part in rounding entropy-coded weights, 0 to 1; at equal file size it did not help
+    (docs/how-it-works.md).  epochs: walks over the pictures in
     which scales and biases are learned afterwards (`learned`).
     """
 
