@@ -163,11 +163,16 @@ def make_sensitivity(
     made: FloatModel, pictures: Pictures, *, progress: Progress = SILENT
 ) -> Sensitivity:
     """What errors cost, on an even choice of `pictures`.  Raises as `gradients.measure`."""
-    from toolchain.quantize import gradients, sensitivity
+    from toolchain.quantize import device, gradients, sensitivity
 
     chosen = pictures.spread(SENSITIVITY_IMAGES)
     key = content_key(
-        {"float": made.tflite_sha256, "pictures": chosen.hashes, "code": _quantizer_sha256()}
+        {
+            "float": made.tflite_sha256,
+            "pictures": chosen.hashes,
+            "device": device.asked(),
+            "code": _quantizer_sha256(),
+        }
     )
 
     def make(folder: Path) -> None:
@@ -202,9 +207,11 @@ def make_quantized(
 ) -> Made:
     """The model of one recipe, checked before it is calibrated.
 
-    Raises RecipeError, NotFinite, UnsupportedModel, OutOfRange (an impossible budget).
+    Raises RecipeError, NotFinite, UnsupportedModel, OutOfRange (an impossible budget), InputError
+    (`device.chosen`).
     """
     from toolchain import quantize
+    from toolchain.quantize import device
 
     options = options or quantize.Options()
     key = content_key(
@@ -213,6 +220,7 @@ def make_quantized(
             "pictures": pictures.hashes,
             "recipe": str(recipe),
             "options": repr(options),
+            "device": device.asked(),
             "code": _quantizer_sha256(),
         }
     )
@@ -290,18 +298,27 @@ def read_labels(path: Path) -> list[str]:
 @functools.cache
 def _quantizer_sha256() -> str:
     """Of the code that decides the bytes, so that no model outlives the code that made it."""
+    return _code_sha256(_deciding())
+
+
+def _deciding() -> tuple[Path, ...]:
+    """The packages that decide the bytes, whole: no list of modules to fall behind; this module."""
     import targets.agent
     import toolchain.quantize
+    import toolchain.tflite
 
+    packages = (toolchain.quantize, toolchain.tflite, targets.agent)
+    return (*(Path(package.__path__[0]) for package in packages), Path(__file__))
+
+
+def _code_sha256(places: Sequence[Path]) -> str:
+    """Of the names and texts of modules.  places: packages and modules."""
     digest = hashlib.sha256()
-    agent = Path(targets.agent.__file__).parent
-    quantizer = Path(toolchain.quantize.__file__).parent
-    for file in (
-        *sorted(quantizer.rglob("*.py")),
-        *sorted((quantizer.parent / "tflite").glob("pack*.py")),
-        *(agent / f"{name}.py" for name in ("frames", "letterbox", "inputs")),
-    ):
-        digest.update(file.read_bytes())
+    for place in places:
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            text = file.read_bytes()
+            name = file.relative_to(place.parent).as_posix()
+            digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()
 
 

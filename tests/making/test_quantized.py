@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,3 +109,50 @@ def test_what_the_model_cannot_have_is_refused_before_it_is_calibrated(
         quantize(tmp_path / "pictures", plan.recipe, plan=plan)
     kinds = {path.name for path in (tmp_path / "cache").iterdir()}
     assert kinds.isdisjoint({"calibration", "sensitivity", "moments"})
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "quantize/learned.py",
+        "quantize/schemes/entropy.py",
+        "tflite/sharing.py",
+        "tflite/metadata.py",
+        "tflite/flatbuffer.py",
+        "agent/heads.py",
+    ],
+)
+def test_the_key_follows_the_text_of_what_decides_the_bytes(module: str, tmp_path: Path) -> None:
+    for place in making._deciding():
+        copy = shutil.copytree if place.is_dir() else shutil.copy
+        copy(place, tmp_path / place.name)
+    places = [tmp_path / place.name for place in making._deciding()]
+    before = making._code_sha256(places)
+    assert before == making._quantizer_sha256()
+    with (tmp_path / module).open("a") as text:
+        text.write("# other\n")
+    assert making._code_sha256(places) != before
+
+
+def test_all_of_ours_that_the_quantizer_loads_is_in_the_key_or_decides_no_byte() -> None:
+    """In a process of its own: what other tests have loaded does not count."""
+    lines = (
+        "import sys",
+        "import toolchain.quantize.gradients, toolchain.quantize.quantizer",
+        "ours = ('toolchain', 'targets')",
+        "loaded = [m for n, m in sys.modules.items() if n.partition('.')[0] in ours]",
+        "print(*(m.__file__ for m in loaded), sep='\\n')",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], check=True, capture_output=True, text=True
+    )
+    keyed = making._deciding()
+    other = {
+        "/".join(path.parts[-2:])
+        for path in map(Path, ran.stdout.split())
+        if not any(path.is_relative_to(place) for place in keyed)
+    }
+    names = ("__init__", "errors", "files", "progress", "places")
+    assert other <= {
+        f"{package}/{name}.py" for package in ("targets", "toolchain") for name in names
+    }

@@ -88,6 +88,41 @@ def test_energy_foretells_what_noise_in_weights_does_to_the_outputs(tmp_path: Pa
         assert np.mean(made) == pytest.approx(energy[channel], rel=0.3)
 
 
+@pytest.mark.parametrize("kernel", ["random", "positive"])
+def test_energy_holds_for_errors_that_are_independent_from_position_to_position(
+    kernel: str, tmp_path: Path
+) -> None:
+    """Behind a 3x3 layer.  Errors in weights, which all positions share, cost something else."""
+    weights = np.random.default_rng(1).normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32)
+    net = models.Net()
+    x = net.picture(16, 16)
+    first = net.conv(x, 3, "first", size=3)
+    given = np.abs(weights) if kernel == "positive" else weights
+    second = net.conv(first, 4, "second", size=3, weights=given)
+    subject = known(net.finish(x, second), tmp_path)
+    graph, energy = subject.graph, subject.sensitivity.layers["first"].energy
+    before, after = graph.convolutions
+    # All is linear: an error of the first layer becomes what the second, without bias, makes of it.
+    replica, random = Replica(graph), torch.Generator().manual_seed(0)
+    replica.set_bias(after, np.zeros(4, np.float32))
+    independent, shared = np.zeros((2, 3))
+    for picture in subject.pictures:
+        rows = torch.from_numpy(patches(graph, before, picture).astype(np.float32))
+        spread = (rows**2).sum(dim=1).sqrt()
+        for _ in range(20):
+            alone = spread * torch.randn(3, len(rows), generator=random)
+            together = torch.randn(3, rows.shape[1], generator=random) @ rows.T
+            for found, errors in ((independent, alone), (shared, together)):
+                for channel in range(3):
+                    error = torch.zeros(1, 3, 16, 16)
+                    error[0, channel] = errors[channel].reshape(16, 16)
+                    found[channel] += float((replica.convolve(after, error) ** 2).sum())
+    tries = 20 * len(subject.pictures)
+    np.testing.assert_allclose(independent / tries, energy, rtol=0.15)
+    times = shared / tries / energy
+    assert (times > 4 if kernel == "positive" else np.abs(times - 1) > 0.2).all()
+
+
 def test_counts_are_values_weighed_by_the_squared_gradient(tmp_path: Path) -> None:
     weights = np.array([2.0, 0.0, -1.0], np.float32).reshape(1, 1, 1, 3)
     subject = known(models.one_convolution(weights, np.ones(1, np.float32)), tmp_path)

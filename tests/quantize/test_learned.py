@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.quantize import models
-from tests.quantize.conftest import Subject
-from toolchain.quantize import parse
+from tests.quantize.conftest import Subject, known
+from toolchain.quantize import learned, parse
 from toolchain.quantize.recovery import Settings
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.view import View
@@ -21,11 +24,13 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(1 / (1 + np.exp(-logits)))
 
 
-def error(subject: Subject, model: bytes) -> float:
-    """Mean squared error of what the sigmoid makes of the logits, on new pictures."""
+def error(
+    subject: Subject, model: bytes, pictures: Iterable[NDArray[np.uint8]] | None = None
+) -> float:
+    """Mean squared error of what the sigmoid makes of the logits, by default on new pictures."""
     exact, found = models.Runner(subject.float_bytes), models.Runner(models.expanded(model))
     errors = []
-    for picture in models.pixels(8):
+    for picture in models.pixels(8) if pictures is None else pictures:
         wanted, got = exact.real(picture), found.real(picture)
         errors += [float(((sigmoid(got[n]) - sigmoid(wanted[n])) ** 2).mean()) for n in wanted]
     return float(np.mean(errors))
@@ -58,3 +63,19 @@ def test_float_activations_learn_too(small: Subject) -> None:
     after = small.quantize(parse("w4k"), recovery=LEARNED)
     assert after.model != before.model
     assert len(after.model) == len(before.model)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_odd_number_of_pictures_is_learned_from(tmp_path: Path, count: int) -> None:
+    subject = known(models.described(models.detector()), tmp_path, count)
+    seen = [(picture[0] * 255).round().astype(np.uint8) for picture in subject.pictures]
+    before = subject.quantize(parse("w2c-a8"), recovery=NOT_LEARNED)
+    after = subject.quantize(parse("w2c-a8"), recovery=Settings(epochs=40))
+    assert error(subject, after.model, seen) < error(subject, before.model, seen)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_every_picture_of_an_epoch_is_in_one_of_its_steps(count: int) -> None:
+    steps = learned._steps(np.arange(count))
+    assert np.concatenate(steps).tolist() == list(range(count))
+    assert all(len(step) == learned.PICTURES_A_STEP for step in steps[:-1])

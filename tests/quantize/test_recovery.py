@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -230,6 +231,21 @@ def test_inputs_beyond_half_precision_are_refused_with_their_layer(small: Subjec
     with pytest.raises(NotFinite, match="layer stem: its inputs are beyond half") as refused:
         recovering(small, W8C, Settings(), pictures=pictures)
     assert "--recovery none" in refused.value.hint
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e6], ids=["done", "refused"])
+def test_the_precision_of_products_is_afterwards_as_others_set_it(
+    small: Subject, factor: float
+) -> None:
+    pictures = [picture * np.float32(factor) for picture in small.pictures]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with contextlib.suppress(NotFinite):
+            recovering(small, W8C, Settings(patches=32), pictures=pictures)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_a_model_that_only_ever_sees_black_is_recovered(small: Subject) -> None:

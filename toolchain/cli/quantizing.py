@@ -143,9 +143,14 @@ def quantizer_options_of(asked: dict[str, Any]) -> Options:
 
 
 def check_recipes(asked: dict[str, Any]) -> tuple[tuple[Recipe, ...], Options]:
-    """Recipes and options that go together.  Raises RecipeError, click.UsageError."""
-    from toolchain.quantize import check_searched, of_each
+    """Recipes and options that go together.
 
+    Raises RecipeError, InputError (a device that is not there), click.UsageError.
+    """
+    from toolchain.quantize import check_searched, device, of_each
+
+    if device.asked() == device.CUDA:
+        device.chosen()
     recipes, options = recipes_of(asked), quantizer_options_of(asked)
     if asked["max_ap_drop"] is not None:
         for recipe in recipes:

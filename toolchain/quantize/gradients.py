@@ -4,7 +4,10 @@ With v random signs, one for each number that matters, the gradient of v . outpu
 E[(J^T v)^2] over v is the diagonal of J^T J: the squared error that unit noise at that place makes
 (Hutchinson's estimator of a Gauss-Newton diagonal; Bekas et al. 2007).  No label is looked at.
 
-Memory: all activations of one picture and their gradients, some 1.5 GB for YOLOv7 at 640.
+Memory: the values of all activations of one picture and the gradients at them dominate, for YOLOv7
+at 640 1.3 GB each; padded copies and weights take 0.5 GB, maps of positions 4 MB a picture, twice
+at the end.  The process peaks at 3.8 GB with two pictures, and at 6 GB with 48 in the stage as a
+whole, from the checkpoint on (docs/results.md).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from targets.agent.heads import Head
 from targets.agent.inputs import pack
 from targets.progress import SILENT, Progress
 from toolchain.errors import EmptyCalibration, NotFinite
+from toolchain.quantize.device import as_array, on_best
 from toolchain.quantize.graph import FloatGraph, Operation, check_weights
 from toolchain.quantize.histogram import BINS, place
 from toolchain.quantize.importance import what_matters
@@ -47,16 +51,31 @@ def measure(
     """What an error costs at every tensor and layer, on these pictures.
 
     float_model: a float32 .tflite made by `toolchain.convert`.  The same inputs on the same
-    machine give the same result.  Raises EmptyCalibration, NotFinite, UnsupportedModel,
-    MalformedModel, MissingExtra (torch).
+    machine give the same result, on the CPU.  Raises EmptyCalibration, NotFinite, InputError
+    (`device.chosen`), UnsupportedModel, MalformedModel, MissingExtra (torch).
     """
-    import torch
-
     data = float_model.read_bytes()
     graph = FloatGraph(parse(data))
     check_weights(graph)
+
+    def gathered(device: str) -> Sensitivity:
+        return _measured(graph, hashlib.sha256(data).hexdigest(), images, seed, device, progress)
+
+    return on_best(gathered, "measuring sensitivities")
+
+
+def _measured(
+    graph: FloatGraph,
+    sha256: str,
+    images: Sequence[Path],
+    seed: int,
+    device: str,
+    progress: Progress,
+) -> Sensitivity:
+    import torch
+
     facts = metadata.extract(graph.model)
-    gatherer = _Gatherer(graph, facts.head if facts else None)
+    gatherer = _Gatherer(graph, facts.head if facts else None, device)
     generator = torch.Generator().manual_seed(seed)
     used: list[str] = []
     # Gradients fade to denormal numbers, which processors are slow with.
@@ -79,16 +98,16 @@ def measure(
             "no calibration picture can be read",
             hint="Give a folder with some 64 pictures like those in use.",
         )
-    return gatherer.result(hashlib.sha256(data).hexdigest(), used)
+    return gatherer.result(sha256, used)
 
 
 class _Gatherer:
     """Running sums over pictures."""
 
-    def __init__(self, graph: FloatGraph, head: Head | None) -> None:
+    def __init__(self, graph: FloatGraph, head: Head | None, device: str) -> None:
         self._graph = graph
         self._head = head
-        self._replica = Replica(graph)
+        self._replica = Replica(graph, device=device)
         self._pictures = 0
         self._watched = watched_tensors(graph)
         self._felt_at = {tensor: _felt_at(graph, tensor) for tensor in self._watched}
@@ -107,7 +126,7 @@ class _Gatherer:
 
         kept = self._forward(picture)
         matter = what_matters(by_output_name(self._graph, kept), self._head)
-        signs = (torch.randint(0, 2, part.shape, generator=generator) * 2.0 - 1 for part in matter)
+        signs = (_signs(part, generator) for part in matter)
         projected = torch.stack(
             [(part * sign).sum() for part, sign in zip(matter, signs, strict=True)]
         ).sum()
@@ -139,7 +158,7 @@ class _Gatherer:
         )
 
     def _forward(self, picture: NDArray[np.float32]) -> dict[int, torch.Tensor]:
-        start = to_picture(picture).requires_grad_()
+        start = to_picture(picture, self._replica.device).requires_grad_()
         kept = {self._graph.inputs[0]: start}
         for operation in self._graph.operations:
             value = self._replica.step(operation, kept)
@@ -165,8 +184,8 @@ class _Gatherer:
         )
         assert patch_energy.shape[2:] == output_size(self._graph, operation)
         energy = (squared * patch_energy).sum(dim=(0, 2, 3))
-        self._energy[operation.index] += energy.double().numpy()
-        self._maps[operation.index].append(squared.sum(dim=(0, 1)).numpy())
+        self._energy[operation.index] += as_array(energy.double())
+        self._maps[operation.index].append(as_array(squared.sum(dim=(0, 1))))
 
     def _add_tensor(
         self, tensor: int, kept: dict[int, torch.Tensor], rng: np.random.Generator
@@ -179,8 +198,16 @@ class _Gatherer:
         start = int(rng.integers(stride))
         values, gradients = values[start::stride], gradients[start::stride]
         self._counts[tensor] += stride * np.bincount(
-            place(values.numpy()), weights=gradients.numpy() ** 2, minlength=BINS
+            place(as_array(values)), weights=as_array(gradients) ** 2, minlength=BINS
         )
+
+
+def _signs(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """-1 or 1 for each number of `like`, drawn on the CPU."""
+    import torch
+
+    drawn = torch.randint(0, 2, like.shape, generator=generator)
+    return (drawn * 2.0 - 1).to(like.device)
 
 
 def _flat(value: torch.Tensor) -> torch.Tensor:

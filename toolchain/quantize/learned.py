@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from targets.agent.heads import Head
 from targets.progress import SILENT, Progress
 from toolchain.quantize.coded import expand
+from toolchain.quantize.device import CPU, as_array, as_tensor, quick_products
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.importance import Decoded, decoded, difference
 from toolchain.quantize.recovered import Recovered
@@ -73,21 +74,23 @@ def learn(
     *,
     epochs: int,
     seed: int = 0,
+    device: str = CPU,
     progress: Progress = SILENT,
 ) -> dict[int, Recovered]:
     """`made` with other scales and biases.
 
     scales: of int8 activations; {} for float ones.  pictures: float32 [1, h, w, 3].  floors:
     smallest scale of each channel that its int32 bias allows, [O]; convolutions without them keep
-    their filters, and learn biases alone.  epochs: walks over the pictures.
+    their filters, and learn biases alone.  epochs: walks over the pictures.  device: where torch
+    computes.
     Raises UnsupportedModel.
     """
     import torch
 
     torch.manual_seed(seed)
-    student = _Student(graph, scales, made, floors)
-    teacher = Replica(graph)
-    steps = epochs * len(pictures) // PICTURES_A_STEP
+    student = _Student(graph, scales, made, floors, device)
+    teacher = Replica(graph, device=device)
+    steps = epochs * math.ceil(len(pictures) / PICTURES_A_STEP)
     optimizer = torch.optim.Adam(
         [
             {"params": student.shifts, "lr": RATE_OF_BIAS},
@@ -103,27 +106,33 @@ def learn(
 
     torch.set_flush_denormal(True)
     try:
-        with progress.task("learning", total=epochs * len(pictures), unit="pictures") as task:
+        every = epochs * len(pictures)
+        with quick_products(), progress.task("learning", total=every, unit="pictures") as task:
             with torch.no_grad():
                 wanted = [
                     decoded(by_output_name(graph, teacher.run(one)), head) for one in pictures
                 ]
             for epoch in range(epochs):
                 total = 0.0
-                for place, number in enumerate(rng.permutation(len(pictures))):
-                    found = outputs(student.run(pictures[number]))
-                    loss = difference(found, wanted[number])
-                    (loss / PICTURES_A_STEP).backward()
-                    total += float(loss.detach())
-                    if place % PICTURES_A_STEP == PICTURES_A_STEP - 1:
-                        optimizer.step()
-                        optimizer.zero_grad()
-                        schedule.step()
-                    task.advance()
+                for together in _steps(rng.permutation(len(pictures))):
+                    for number in together:
+                        found = outputs(student.run(pictures[number]))
+                        loss = difference(found, wanted[number])
+                        (loss / len(together)).backward()
+                        total += float(loss.detach())
+                        task.advance()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    schedule.step()
                 task.note(f"epoch {epoch + 1}: error {total / len(pictures):.4f}")
     finally:
         torch.set_flush_denormal(False)
     return student.learned(made)
+
+
+def _steps(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The pictures of each step; the last one of an odd number makes a step by itself."""
+    return [order[at : at + PICTURES_A_STEP] for at in range(0, len(order), PICTURES_A_STEP)]
 
 
 def _rate(step: int, steps: int) -> float:
@@ -141,11 +150,12 @@ class _Student:
         scales: Mapping[int, Scale],
         made: Mapping[int, Recovered],
         floors: Mapping[int, NDArray[np.float64]],
+        device: str,
     ) -> None:
-        self._replica = Replica(graph, scales)
+        self._replica = Replica(graph, scales, device=device)
         self._channels = {
             operation: _channel(
-                operation, made[operation.index], scales, floors.get(operation.index)
+                operation, made[operation.index], scales, floors.get(operation.index), device
             )
             for operation in graph.convolutions
         }
@@ -169,9 +179,9 @@ class _Student:
         found = {}
         with torch.no_grad():
             for operation, one in self._channels.items():
-                new = dataclasses.replace(made[operation.index], bias=one.moved_bias().numpy())
+                new = dataclasses.replace(made[operation.index], bias=as_array(one.moved_bias()))
                 if one.least is not None and new.scale is not None and new.coded is not None:
-                    scale = new.scale * torch.maximum(one.stretch, one.least).exp().numpy()
+                    scale = new.scale * as_array(torch.maximum(one.stretch, one.least).exp())
                     # As a board multiplies them, to the last bit.
                     weights = expand(new.coded).astype(np.float32) * scale[:, None, None, None]
                     new = dataclasses.replace(new, scale=scale, weights=weights)
@@ -184,20 +194,21 @@ def _channel(
     made: Recovered,
     scales: Mapping[int, Scale],
     floor: NDArray[np.float64] | None,
+    device: str,
 ) -> _Channel:
     import torch
 
-    weights = torch.from_numpy(np.ascontiguousarray(made.weights.transpose(0, 3, 1, 2)))
+    weights = as_tensor(np.ascontiguousarray(made.weights.transpose(0, 3, 1, 2)), device)
     least = None
     if made.scale is not None and floor is not None:
         lowest = np.maximum(floor, 1e-30) / made.scale.astype(np.float64)
-        least = torch.from_numpy(np.minimum(np.log(lowest), 0).astype(np.float32))
+        least = as_tensor(np.minimum(np.log(lowest), 0).astype(np.float32), device)
     return _Channel(
         weights=weights.contiguous(memory_format=torch.channels_last),
-        bias=torch.from_numpy(made.bias.astype(np.float32)),
+        bias=as_tensor(made.bias.astype(np.float32), device),
         unit=_unit(operation, made, scales),
-        stretch=torch.zeros(len(made.bias), requires_grad=least is not None),
-        shift=torch.zeros(len(made.bias), requires_grad=True),
+        stretch=torch.zeros(len(made.bias), device=device, requires_grad=least is not None),
+        shift=torch.zeros(len(made.bias), device=device, requires_grad=True),
         least=least,
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.quantize.device import as_array, as_tensor
 from toolchain.quantize.graph import Operation
 from toolchain.quantize.walk import Walk
 
@@ -33,7 +34,7 @@ _BY_ROOT, _BY_WEIGHT, _BY_CHANCE = 0.5, 0.3, 0.2
 @dataclasses.dataclass(frozen=True, eq=False)
 class Moments:
     """covariance: float32 [K, K].  mean: float32 [K].  K: height, width and input channel of the
-    filter, flattened in this order."""
+    filter, flattened in this order.  Both lie where the pictures walked."""
 
     covariance: torch.Tensor
     mean: torch.Tensor
@@ -41,7 +42,7 @@ class Moments:
     def energy(self, channels: int) -> NDArray[np.float64]:
         """Mean square of each input channel over all taps: float64 [I]."""
         square = self.covariance.diagonal() + self.mean**2
-        return np.asarray(square.reshape(-1, channels).mean(dim=0).double().numpy())
+        return as_array(square.reshape(-1, channels).mean(dim=0).double())
 
 
 def gather(
@@ -56,12 +57,12 @@ def gather(
 
     importance: float32 [pictures, H, W] as in `LayerSensitivity.positions`; None, or zeros
     everywhere, for all alike.
-    patches: drawn a picture.
+    patches: drawn a picture.  It is computed where `walk` is.
     """
     import torch
 
     size = int(np.prod(walk.graph.shape(operation.inputs[1])[1:]))
-    sums = _Sums(size)
+    sums = _Sums(size, walk.replica.device)
     if importance is not None and not importance.any():
         importance = None
     waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -78,11 +79,11 @@ def gather(
 
 
 class _Sums:
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, device: str) -> None:
         import torch
 
-        self._squares = torch.zeros(size, size)
-        self._sum = torch.zeros(size)
+        self._squares = torch.zeros(size, size, device=device)
+        self._sum = torch.zeros(size, device=device)
         self._weight = 0.0
         self._origin: torch.Tensor | None = None
 
@@ -130,15 +131,15 @@ def _patches(
     value = walk.value(picture, operation.data[0])
     value = functional.pad(value, walk.replica.padding(operation, value))[0].permute(1, 2, 0)
     options = operation.options
-    rows = torch.from_numpy(chosen // width) * int(options.strideH)
-    columns = torch.from_numpy(chosen % width) * int(options.strideW)
+    rows = as_tensor(chosen // width * int(options.strideH), value.device)
+    columns = as_tensor(chosen % width * int(options.strideW), value.device)
     taps = walk.graph.shape(operation.inputs[1])[1:3]
     parts = [
         value[rows + i * int(options.dilationHFactor), columns + j * int(options.dilationWFactor)]
         for i in range(taps[0])
         for j in range(taps[1])
     ]
-    return torch.cat(parts, dim=1), torch.from_numpy(weights)
+    return torch.cat(parts, dim=1), as_tensor(weights, value.device)
 
 
 def _chosen(

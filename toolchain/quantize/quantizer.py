@@ -15,6 +15,7 @@ from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, OutOfRange, RecipeError
 from toolchain.quantize import plan as planning
 from toolchain.quantize.calibration import Calibration
+from toolchain.quantize.device import on_best
 from toolchain.quantize.learned import learn
 from toolchain.quantize.nearest import round_to_nearest
 from toolchain.quantize.options import Options
@@ -60,14 +61,15 @@ def quantize(
     options: Options | None = None,
     progress: Progress = SILENT,
 ) -> Quantized:
-    """A model with `recipe`'s weights; the same arguments give the same bytes on one machine.
+    """A model with `recipe`'s weights; the same arguments give the same bytes on one machine's CPU.
 
     With int8 activations: input int8 at scale 1/255 and zero point -128, each output at a scale
     of its own.  sensitivity: weighs errors by what they do to the outputs; entropy-coded weights
     need it.  pictures: float32 [1, h, w, 3], those of `sensitivity` in its order, for recovery;
     without them weights are rounded to nearest.
     Raises MalformedModel, UnsupportedModel, NotFinite (layer, channel, count), OutOfRange (an
-    impossible budget), DataError (statistics of another model), RecipeError.
+    impossible budget), DataError (statistics of another model), RecipeError, InputError
+    (`device.chosen`).
     """
     options = options or Options()
     work = _Work(float_bytes, calibration, recipe, sensitivity, options)
@@ -154,23 +156,28 @@ class _Work:
         scales = planning.scales_of(groups)
         floors = dict(floors_of(self._graph, scales))
         statistics = planning.channel_means(self._graph, self._calibration)
-        pace = self._pace(groups, spare)
         settings = self._options.recovery
         methods = self._chosen.methods
-        if settings is None or not pictures:
-            made = round_to_nearest(self._graph, methods, statistics, floors, pace)
-        else:
-            made = recover(
+
+        def recovering(device: str) -> dict[int, Recovered]:
+            return recover(
                 self._graph,
                 scales,
                 pictures,
                 methods,
                 floors,
                 sensitivity=self._sensitivity,
-                pace=pace,
+                pace=self._pace(groups, spare),
                 settings=settings,
+                device=device,
                 progress=progress,
             )
+
+        if settings is None or not pictures:
+            pace = self._pace(groups, spare)
+            made = round_to_nearest(self._graph, methods, statistics, floors, pace)
+        else:
+            made = on_best(recovering, "recovery")
         return {index: self._as_filed(index, one) for index, one in made.items()}
 
     def learned(
@@ -184,17 +191,23 @@ class _Work:
         """The same codes with scales and biases learned end to end; they take as much room."""
         scales = planning.scales_of(groups)
         floors = dict(floors_of(self._graph, scales))
-        return learn(
-            self._graph,
-            scales,
-            pictures,
-            made,
-            {index: floor for index, floor in floors.items() if index not in self._chosen.islands},
-            self._facts.head if self._facts else None,
-            epochs=settings.epochs,
-            seed=settings.seed,
-            progress=progress,
-        )
+        learning = {i: floor for i, floor in floors.items() if i not in self._chosen.islands}
+
+        def learned(device: str) -> dict[int, Recovered]:
+            return learn(
+                self._graph,
+                scales,
+                pictures,
+                made,
+                learning,
+                self._facts.head if self._facts else None,
+                epochs=settings.epochs,
+                seed=settings.seed,
+                device=device,
+                progress=progress,
+            )
+
+        return on_best(learned, "learning")
 
     def _as_filed(self, index: int, made: Recovered) -> Recovered:
         if index not in self._chosen.islands:

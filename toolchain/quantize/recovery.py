@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, NotFinite
 from toolchain.quantize import moments, rounding
+from toolchain.quantize.device import CPU, as_array, as_tensor, quick_products
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.methods import Method
 from toolchain.quantize.rate import Pacing
@@ -40,7 +41,8 @@ Array = NDArray[np.float32]
 class Settings:
     """second_order: round by GPTQ, else to nearest.  correct_bias: take mean shifts off.
     patches: positions a picture.  damping: of second moments.  rate: how much of the price of
-    bits takes part in rounding entropy-coded weights, 0 to 1.  epochs: walks over the pictures in
+    bits takes part in rounding entropy-coded weights, 0 to 1; at equal file size it did not help
+    (docs/how-it-works.md).  epochs: walks over the pictures in
     which scales and biases are learned afterwards (`learned`).
     """
 
@@ -66,6 +68,7 @@ def recover(
     sensitivity: Sensitivity | None = None,
     pace: Pacing | None = None,
     settings: Settings | None = None,
+    device: str = CPU,
     progress: Progress = SILENT,
 ) -> dict[int, Recovered]:
     """Every convolution, by operator index.
@@ -73,6 +76,7 @@ def recover(
     scales: of int8 activations; {} for float ones.  pictures: float32 [1, h, w, 3], letterboxed;
     those of `sensitivity`, in its order, where that is given.  floors: smallest scale of each
     channel that its int32 bias allows, [O].  pace: keeps entropy-coded layers to a number of bits.
+    device: where torch computes.
     Raises DataError (pictures of another size or number), NotFinite (a picture, or a layer whose
     inputs are beyond half precision), UnsupportedModel.
     """
@@ -80,13 +84,12 @@ def recover(
 
     _check(graph, pictures, sensitivity)
     settings = settings or Settings()
-    # Processors with bfloat16 multiply twice as fast; sums stay float32.
-    torch.set_float32_matmul_precision("medium")
-    walk = Walk(graph, scales, pictures)
+    walk = Walk(graph, scales, pictures, device=device)
     rng = np.random.default_rng(settings.seed)
     names = graph.layer_names()
     found: dict[int, Recovered] = {}
-    with progress.task("recovering", total=len(graph.convolutions), unit="layers") as task:
+    layers = len(graph.convolutions)
+    with quick_products(), progress.task("recovering", total=layers, unit="layers") as task:
         for operation in graph.operations:
             if operation.kind == "CONV_2D":
                 felt = None if sensitivity is None else sensitivity.layers[names[operation.index]]
@@ -160,7 +163,7 @@ def _layer(
         method,
         parameters,
         scheme.encode(rounded, parameters),
-        mean=seen.mean.numpy() if settings.correct_bias else None,
+        mean=as_array(seen.mean) if settings.correct_bias else None,
         left=left,
     )
 
@@ -168,17 +171,16 @@ def _layer(
 def _rounded(
     scheme: Any, exact: Array, parameters: Any, seen: moments.Moments, settings: Settings
 ) -> tuple[Array, float | None]:
-    import torch
-
-    flat = torch.from_numpy(exact.reshape(len(exact), -1))
+    device = seen.covariance.device
+    flat = as_tensor(exact.reshape(len(exact), -1), device)
     nearest = scheme.decode(scheme.encode(exact, parameters), parameters)
-    plain = torch.from_numpy(nearest.reshape(len(exact), -1))
+    plain = as_tensor(nearest.reshape(len(exact), -1), device)
     if not settings.second_order:
         return nearest, None
-    there = moved(parameters, torch.as_tensor)
+    there = moved(parameters, lambda values: as_tensor(values, device))
     lengths = None
     if settings.rate > 0 and scheme is SCHEMES[entropy.NAME]:
-        lengths = torch.from_numpy(entropy.code_lengths(scheme.encode(exact, parameters)))
+        lengths = as_tensor(entropy.code_lengths(scheme.encode(exact, parameters)), device)
 
     def column(values: torch.Tensor, index: int, price: float) -> torch.Tensor:
         if lengths is None:
@@ -188,7 +190,7 @@ def _rounded(
 
     rounded = rounding.round_second_order(flat, seen.covariance, column, damping=settings.damping)
     before, after = (_error(flat - other, seen.covariance) for other in (plain, rounded))
-    return rounded.numpy().reshape(exact.shape), after / before if before > 0 else None
+    return as_array(rounded).reshape(exact.shape), after / before if before > 0 else None
 
 
 def _error(difference: torch.Tensor, covariance: torch.Tensor) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import UnsupportedModel
+from toolchain.quantize.device import CPU, as_tensor
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.scales import HIGHEST, LOWEST, Scale
 
@@ -28,7 +29,7 @@ _WITHOUT = "Quantize without recovery: `--recovery none`."
 
 
 class Replica:
-    """Weights and operators of a graph, ready to run on one picture at a time.
+    """Weights and operators of a graph, ready to run on one picture at a time on `device`.
 
     scales: of activations to be rounded to int8 as they are made; the rest stays float.
     Raises UnsupportedModel where an operator is not known here.
@@ -39,7 +40,7 @@ class Replica:
         graph: FloatGraph,
         scales: Mapping[int, Scale] | None = None,
         *,
-        device: str = "cpu",
+        device: str = CPU,
     ) -> None:
         self.graph = graph
         self.scales = dict(scales or {})
@@ -59,17 +60,15 @@ class Replica:
         """Other weights for one convolution: float32 [O, H, W, I]."""
         import torch
 
-        placed = torch.from_numpy(np.ascontiguousarray(weights.transpose(0, 3, 1, 2)))
+        placed = as_tensor(np.ascontiguousarray(weights.transpose(0, 3, 1, 2)), self.device)
         self._weights[operation.index] = (
-            placed.to(self.device, memory_format=torch.channels_last),
+            placed.contiguous(memory_format=torch.channels_last),
             self._weights[operation.index][1],
         )
 
     def set_bias(self, operation: Operation, bias: NDArray[np.float32]) -> None:
         """Another bias for one convolution: float32 [O]."""
-        import torch
-
-        placed = torch.from_numpy(np.ascontiguousarray(bias)).to(self.device)
+        placed = as_tensor(np.ascontiguousarray(bias), self.device)
         self._weights[operation.index] = (self._weights[operation.index][0], placed)
 
     def put(self, operation: Operation, weights: torch.Tensor, bias: torch.Tensor) -> None:
@@ -78,7 +77,7 @@ class Replica:
 
     def enter(self, picture: NDArray[np.float32]) -> Tensors:
         """What a run starts from.  picture: float32 [1, h, w, 3], RGB in 0..1."""
-        value = to_picture(picture).to(self.device)
+        value = to_picture(picture, self.device)
         return {self.graph.inputs[0]: self.rounded(self.graph.inputs[0], value)}
 
     def step(self, operation: Operation, alive: Tensors) -> torch.Tensor:
@@ -142,10 +141,9 @@ class Replica:
     def _constants(self, operation: Operation) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        weights = torch.from_numpy(self.graph.constant(operation.inputs[1]).copy())
-        bias = torch.from_numpy(self.graph.bias(operation))
+        weights = as_tensor(self.graph.constant(operation.inputs[1]).copy(), self.device)
         placed = weights.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        return placed.to(self.device), bias.to(self.device)
+        return placed, as_tensor(self.graph.bias(operation), self.device)
 
 
 def fake_quantize(value: torch.Tensor, scale: Scale) -> torch.Tensor:
@@ -157,11 +155,9 @@ def fake_quantize(value: torch.Tensor, scale: Scale) -> torch.Tensor:
     )
 
 
-def to_picture(picture: NDArray[np.float32]) -> torch.Tensor:
+def to_picture(picture: NDArray[np.float32], device: str = CPU) -> torch.Tensor:
     """[1, h, w, 3] of numpy as torch's [1, 3, h, w]."""
-    import torch
-
-    return torch.from_numpy(picture).permute(0, 3, 1, 2)
+    return as_tensor(picture, device).permute(0, 3, 1, 2)
 
 
 def by_output_name(graph: FloatGraph, kept: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:

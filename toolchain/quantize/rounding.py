@@ -31,8 +31,8 @@ def round_second_order(
 ) -> torch.Tensor:
     """Rounded weights, float32 [O, K], that keep  sum (w - q) H (w - q)^T  small.
 
-    weights: float32 [O, K].  covariance: H, float32 [K, K].  nearest: rounds a column; the price
-    is 1 / U_kk^2 over its mean, by which a squared error there counts.
+    weights: float32 [O, K].  covariance: H, float32 [K, K], on the same device.  nearest: rounds
+    a column; the price is 1 / U_kk^2 over its mean, by which a squared error there counts.
     """
     import torch
 
@@ -75,8 +75,9 @@ def _factor(covariance: torch.Tensor, damping: float) -> tuple[torch.Tensor, tor
     import torch
 
     base = float(covariance.diagonal().mean())
+    identity = torch.eye(len(covariance), device=covariance.device)
     if base <= 0:  # a layer that only ever sees one value
-        return torch.arange(len(covariance)), torch.eye(len(covariance))
+        return torch.arange(len(covariance), device=covariance.device), identity
     order = torch.argsort(covariance.diagonal(), descending=True, stable=True)
     backwards = covariance[order][:, order].flip(0, 1)
     share = damping
@@ -85,8 +86,7 @@ def _factor(covariance: torch.Tensor, damping: float) -> tuple[torch.Tensor, tor
         damped.diagonal().add_(share * base)
         lower, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
-            identity = torch.eye(len(lower))
             return order, torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
         share *= 4
         _log.debug("second moments need %g of damping", share)
-    return order, torch.eye(len(covariance))
+    return order, identity

@@ -29,9 +29,15 @@ MAX_FILE_BYTES: Final = 4 << 30
 class LayerSensitivity:
     """One convolution.
 
-    energy: float64 [O], the mean over images of sum_p g[p, o]^2 sum_k x[p, k]^2: what an error of
-    variance 1 in each weight of output channel o adds to the squared error of what matters, taken
-    to first order.  g: gradient of what matters with respect to the output; x: input patch.
+    energy: float64 [O], the mean over images of sum_p g[p, o]^2 sum_k x[p, k]^2: what independent
+    errors at each position p of output channel o, of variance sum_k x[p, k]^2, add to the squared
+    error of what matters, to first order.  g: gradient of a random signed sum of what matters with
+    respect to the output (`gradients`), E[g[p, o] g[q, o]] = (J^T J)[p, q]; x: input patch.
+    An error of variance 1 in each weight makes errors of that variance, but they are not
+    independent: one weight acts at all positions, and its true cost sum_pq (J^T J)[p, q]
+    sum_k x[p, k] x[q, k] has the terms p != q too, which are dropped here.  Those vanish where no
+    output looks at two positions of the layer, as behind 1x1 layers alone; behind a 3x3 layer the
+    true cost can be several times as large, or smaller.
     positions: float32 [images, H, W], g^2 summed over output channels: where the layer's output is
     looked at.
     """

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.quantize.device import CPU
 from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.replica import Replica, last_readers
 from toolchain.quantize.scales import LOWEST, Scale
@@ -30,6 +31,7 @@ class Walk:
     """Pictures on their way through the graph.
 
     scales: of int8 activations; {} walks in float.  pictures: float32 [1, h, w, 3], RGB in 0..1.
+    device: where they are kept and walk.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class Walk:
         graph: FloatGraph,
         scales: Mapping[int, Scale],
         pictures: Iterable[NDArray[np.float32]],
+        *,
+        device: str = CPU,
     ) -> None:
         self.graph = graph
-        self.replica = Replica(graph)  # what it makes is rounded here
+        self.replica = Replica(graph, device=device)  # what it makes is rounded here
         self._scales = scales
         self._gates = _gates(graph) if scales else {}
         start = graph.inputs[0]
@@ -84,7 +88,7 @@ class Walk:
         compute them, one after the other."""
         import torch
 
-        every = torch.arange(_CODES, dtype=torch.uint8)
+        every = torch.arange(_CODES, dtype=torch.uint8, device=codes.device)
         value = self._decoded(source, every)
         gate = (value.sigmoid() * _CODES).round_().clamp_(max=_CODES - 1) / _CODES
         table = self._encoded(output, value * gate)

@@ -28,7 +28,7 @@ from toolchain.quantize.granularity import (
     rows,
 )
 from toolchain.quantize.schemes.checks import check, check_bits
-from toolchain.quantize.schemes.either import as_index, library
+from toolchain.quantize.schemes.either import as_index, beside, library
 from toolchain.quantize.schemes.kmeans import kmeans
 from toolchain.quantize.search import DEAD, Search, choose, importance, minimise, unit
 
@@ -102,7 +102,7 @@ def nearest(values: Any, parameters: Parameters, columns: Any) -> tuple[Any, Any
     row: Any = 0
     if len(parameters.levels) > 1:
         row = np.arange(len(parameters.levels))
-        row = library(values).asarray(row if values.ndim == 1 else row[:, None])
+        row = beside(row if values.ndim == 1 else row[:, None], values)
     half_steps = library(values).ceil(values / scale * 2) - 1
     codes = parameters.table[row, as_index(half_steps.clip(-256, 255) + 256)]
     return codes, parameters.levels[row, as_index(codes)] * scale

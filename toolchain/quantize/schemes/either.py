@@ -23,6 +23,13 @@ def as_index(values: Any) -> Any:
     return values.astype(np.intp) if isinstance(values, np.ndarray) else values.long()
 
 
+def beside(array: NDArray[Any], values: Any) -> Any:
+    """An array in the library of `values`, and on their device."""
+    if isinstance(values, np.ndarray):
+        return array
+    return library(values).as_tensor(array, device=values.device)
+
+
 def moved(parameters: P, convert: Callable[[NDArray[Any]], Any]) -> P:
     """Parameters with each array converted, for instance by `torch.as_tensor`."""
     arrays = {
