@@ -184,8 +184,12 @@ def make_sensitivity(
 
 
 def check_asked(made: FloatModel, recipe: Recipe, options: Options) -> None:
-    """What can be said before calibration, which takes minutes.  Raises as `check_model`."""
-    _check_once(made.tflite, made.tflite_sha256, recipe, options)
+    """What can be said before calibration, which takes minutes.  Raises as `check_model`.
+
+    Of a recipe as it comes there is nothing to say.
+    """
+    if options.plan is not None or options.budget is not None:
+        _check_once(made.tflite, made.tflite_sha256, recipe, options)
 
 
 @functools.lru_cache(maxsize=64)
