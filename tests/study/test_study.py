@@ -80,7 +80,8 @@ def test_eight_bits_lose_next_to_nothing_and_a_shared_scale_loses_all(small: Res
     assert small.images == IMAGES
     assert small.float_ap > 3
     assert ap["uniform, 8 bits, channel, mse, nearest"] == pytest.approx(small.float_ap, abs=1.5)
-    assert ap["uniform, 8 bits, channel, mse, nearest, a8"] > small.float_ap - 4
+    # Of a dozen pictures of 128 x 96, four points are one object more or less in some classes.
+    assert ap["uniform, 8 bits, channel, mse, nearest, a8"] > 0.7 * small.float_ap
     assert ap["uniform, 4 bits, network, mse, nearest"] < 0.2 * small.float_ap
 
 
