@@ -29,6 +29,8 @@ from targets.shell import command_line, execute
 from targets.target import Target
 
 if TYPE_CHECKING:
+    import paramiko
+
     from targets.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ class Connection:
         line = command_line(begin + script, arguments)
         log.debug("%s: %s", self.name, what)
         with enforced(deadline, f"{self.name} to start {what}", self.abort), self.translated():
-            channel = self._transport.open_session(timeout=deadline.remaining_s())
+            channel = self._session(deadline)
             channel.exec_command(line)
         process = Process(self, channel, marker, what)
         try:
@@ -194,7 +196,7 @@ class Connection:
 
         awaited = f"{self.name} to say whether it has {name}"
         with enforced(deadline, awaited, self.abort), self.translated():
-            channel = self._transport.open_session(timeout=deadline.remaining_s())
+            channel = self._session(deadline)
             try:
                 channel.invoke_subsystem(name)
             except paramiko.SSHException:
@@ -204,6 +206,22 @@ class Connection:
             finally:
                 channel.close()
         return True
+
+    def _session(self, deadline: Deadline) -> paramiko.Channel:
+        """A new channel.  Nothing runs in it yet, so one that a server closes as it opens it, as
+        Dropbear now and then does right after another was left, is asked for once more.
+        """
+        import paramiko
+
+        try:
+            return self._transport.open_session(timeout=deadline.remaining_s())
+        except paramiko.ChannelException:
+            raise  # the server says why not
+        except paramiko.SSHException as error:
+            if not self._transport.is_active() or deadline.remaining_s() <= 0:
+                raise
+            log.debug("%s: %s; once more", self.name, error)
+            return self._transport.open_session(timeout=deadline.remaining_s())
 
     def _note(self, noise: str) -> None:
         if noise and not self.noise:

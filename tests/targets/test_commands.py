@@ -8,6 +8,7 @@ import shlex
 import threading
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from targets import doctor
@@ -200,3 +201,17 @@ def test_a_server_that_does_not_say_which_process_it_started_is_an_error(
         pytest.raises(CommandFailed, match="did not run `true`"),
     ):
         connection.run("true", deadline=soon())
+
+
+def test_a_channel_that_is_closed_as_it_opens_is_asked_for_once_more(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, fails = connection._transport.open_session, iter([True])
+
+    def sometimes(**how: float) -> paramiko.Channel:
+        if next(fails, False):
+            raise paramiko.SSHException("Unable to open channel.")
+        return opened(**how)
+
+    monkeypatch.setattr(connection._transport, "open_session", sometimes)
+    assert connection.run("echo alive", deadline=soon()).stdout == b"alive\n"
