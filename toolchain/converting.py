@@ -83,7 +83,11 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
 
     Raises the errors of `toolchain.making` and `toolchain.predicting`.
     """
-    asked = _asked(making)
+    from toolchain.quantize import Options, of_each
+
+    asked = of_each(
+        making.recipes, making.options or Options(), searched=making.max_ap_drop is not None
+    )
     source = steps.read_weights(making.weights, names=making.names, progress=progress)
     made = steps.make_float(source, making.imgsz, progress=progress)
     if making.max_ap_drop is None:
@@ -116,17 +120,6 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
         ),
         predicted=predicted,
     )
-
-
-def _asked(making: Making) -> dict[Recipe, Options]:
-    """Of each recipe.  Raises RecipeError."""
-    from toolchain.quantize import Options, check_searched, of_each
-
-    options = making.options or Options()
-    if making.max_ap_drop is not None:
-        for recipe in making.recipes:
-            check_searched(recipe, options)
-    return of_each(making.recipes, options)
 
 
 def _quantized(

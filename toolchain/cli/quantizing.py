@@ -147,15 +147,12 @@ def check_recipes(asked: dict[str, Any]) -> tuple[tuple[Recipe, ...], Options]:
 
     Raises RecipeError, InputError (a device that is not there), click.UsageError.
     """
-    from toolchain.quantize import check_searched, device, of_each
+    from toolchain.quantize import device, of_each
 
     if device.asked() == device.CUDA:
         device.chosen()
     recipes, options = recipes_of(asked), quantizer_options_of(asked)
-    if asked["max_ap_drop"] is not None:
-        for recipe in recipes:
-            check_searched(recipe, options)
-    of_each(recipes, options)
+    of_each(recipes, options, searched=asked["max_ap_drop"] is not None)
     return recipes, options
 
 

@@ -67,11 +67,17 @@ def check_searched(recipe: Recipe, options: Options) -> None:
     check(recipe, dataclasses.replace(options, budget=Budget(bits_per_weight=1.0)))
 
 
-def of_each(recipes: Sequence[Recipe], options: Options) -> dict[Recipe, Options]:
+def of_each(
+    recipes: Sequence[Recipe], options: Options, *, searched: bool = False
+) -> dict[Recipe, Options]:
     """What is asked of each recipe, checked: a budget goes to those with entropy-coded weights.
 
+    searched: a budget is yet to be found, for each of them.
     Raises RecipeError, also for a budget that steers none of them.
     """
+    if searched:
+        for recipe in recipes:
+            check_searched(recipe, options)
     steered = {recipe for recipe in recipes if recipe.granularity == "e"} or set(recipes)
     unbound = dataclasses.replace(options, budget=None)
     asked = {recipe: options if recipe in steered else unbound for recipe in recipes}
