@@ -312,7 +312,9 @@ def test_recipes_that_cannot_be_made_are_told_before_anything_else(here: Here) -
     Image.new("RGB", (32, 32)).save(here.place / "a.jpg")
     done = here("convert", "--calibration", ".", "--bits", "8", "--budget", "3bpw")
     assert done.returncode == 3
-    assert done.stderr.startswith("error: a budget steers entropy-coded weights, not w8c-a8")
+    assert done.stderr.startswith(
+        "error: a budget steers entropy-coded weights and mixtures, not w8c-a8"
+    )
 
 
 def test_what_to_evaluate_on_is_asked_for_by_the_names_of_the_options(here: Here) -> None:

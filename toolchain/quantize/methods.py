@@ -10,8 +10,14 @@ from toolchain.quantize.graph import FloatGraph, Operation
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.search import Search
 
-SCHEME_OF: Final = {"c": "uniform", "g": "grouped", "k": "codebook", "e": "entropy"}
-"""By a recipe's granularity."""
+SCHEME_OF: Final = {
+    "c": "uniform",
+    "g": "grouped",
+    "k": "codebook",
+    "e": "entropy",
+    "m": "codebook",
+}
+"""By a recipe's granularity; of a mixture, for layers that a plan says nothing of."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ Form = Literal["packed", "int4", "plain"]
 class Options:
     """form: None takes packed below 8 bits and for float activations, else plain.
 
-    budget: for entropy-coded weights in a packed file only, None for the recipe's own.
+    budget: for entropy-coded weights and mixtures in a packed file only, None for the recipe's own.
     float_boxes: box outputs stay float32 in an int8 model.
     recovery: None rounds to nearest.
     plan: goes before the recipe, which has to be its own, budget and float_boxes.
@@ -53,10 +53,10 @@ def check(recipe: Recipe, options: Options) -> None:
             "a plan has a recipe and a budget of its own",
             hint="Write them into the plan, or leave the plan out.",
         )
-    if options.budget is not None and recipe.granularity != "e":
+    if options.budget is not None and recipe.default_budget is None:
         raise RecipeError(
-            f"a budget steers entropy-coded weights, not {recipe}",
-            hint="Use w4e-a8 (or --bits 4) with a budget.",
+            f"a budget steers entropy-coded weights and mixtures, not {recipe}",
+            hint="Use w4e-a8 (or --bits 4) with a budget, or w4m-a8.",
         )
     if options.budget is not None:
         unsteered(options.form_of(recipe))
@@ -70,7 +70,7 @@ def check_searched(recipe: Recipe, options: Options) -> None:
 def of_each(
     recipes: Sequence[Recipe], options: Options, *, searched: bool = False
 ) -> dict[Recipe, Options]:
-    """What is asked of each recipe, checked: a budget goes to those with entropy-coded weights.
+    """What is asked of each recipe, checked: a budget goes to those that it can steer.
 
     searched: a budget is yet to be found, for each of them.
     Raises RecipeError, also for a budget that steers none of them.
@@ -78,7 +78,8 @@ def of_each(
     if searched:
         for recipe in recipes:
             check_searched(recipe, options)
-    steered = {recipe for recipe in recipes if recipe.granularity == "e"} or set(recipes)
+    steered = {recipe for recipe in recipes if recipe.default_budget is not None}
+    steered = steered or set(recipes)
     unbound = dataclasses.replace(options, budget=None)
     asked = {recipe: options if recipe in steered else unbound for recipe in recipes}
     for recipe, own in asked.items():

@@ -17,6 +17,7 @@ from toolchain.quantize import plan as planning
 from toolchain.quantize.calibration import Calibration
 from toolchain.quantize.device import on_best
 from toolchain.quantize.learned import learn
+from toolchain.quantize.mixing import Mixing
 from toolchain.quantize.nearest import round_to_nearest
 from toolchain.quantize.options import Options
 from toolchain.quantize.outputs import exact, logits
@@ -77,6 +78,7 @@ def quantize(
     recovering = bool(pictures) and options.recovery is not None
     spare = work.margin(recovering=recovering)
     for _ in range(TRIES):
+        work.choose(groups, spare=spare)
         made = work.filters(groups, pictures, progress, spare=spare)
         found = work.written(groups, made, recovered=recovering)
         over = work.over_budget(found)
@@ -104,7 +106,9 @@ class _Work:
         sensitivity: Sensitivity | None,
         options: Options,
     ) -> None:
-        self._task = Task(float_bytes, recipe, options)
+        self._float_bytes = float_bytes
+        self._task = self._open_task = Task(float_bytes, recipe, options)
+        self._mixing: Mixing | None = None
         self._graph = self._task.graph
         self._chosen = self._task.chosen
         self._facts = self._task.facts
@@ -119,7 +123,7 @@ class _Work:
         self._recipe = recipe
         self._sensitivity = sensitivity
         self._options = options
-        if self._chosen.entropy_coded and sensitivity is None:
+        if (self._chosen.entropy_coded or self._task.leaves_open) and sensitivity is None:
             raise RecipeError(
                 f"{recipe} needs the sensitivity of the model",
                 hint="Measure it on pictures first.",
@@ -143,6 +147,35 @@ class _Work:
         if budget is None or not recovering:
             return MARGIN
         return MARGIN + FEW_BITS_MARGIN * max(0.0, 4 - budget)
+
+    def choose(self, groups: tuple[GroupPlan, ...], *, spare: float) -> None:
+        """How each filter is stored, where the recipe leaves that open.
+
+        spare: share of the budget to leave free.  Raises OutOfRange.
+        """
+        task = self._open_task
+        if not task.leaves_open:
+            return
+        assert self._sensitivity is not None
+        assert task.budget is not None
+        if self._mixing is None:
+            self._mixing = Mixing(
+                self._graph,
+                self._recipe,
+                self._sensitivity,
+                planning.channel_means(self._graph, self._calibration),
+                dict(floors_of(self._graph, planning.scales_of(groups))),
+                task.chosen.islands,
+                stored_bits,
+            )
+        room_bits = task.room_bits(groups, spare)
+        plan = self._mixing.plan(room_bits, float_boxes=task.float_boxes, budget=task.budget)
+        if plan is None:
+            bits = room_bits / task.parameters
+            raise task.impossible(f"{bits:.3f} are left for codes, too few")
+        options = dataclasses.replace(self._options, plan=plan, budget=None)
+        self._task = Task(self._float_bytes, self._recipe, options)
+        self._chosen = self._task.chosen
 
     def filters(
         self,
@@ -244,7 +277,8 @@ class _Work:
     def over_budget(self, found: Quantized) -> float:
         """By which share of it the file is larger than the budget; 0 or less where it is not."""
         budget = self._task.budget
-        if budget is None or self._task.form != "packed" or not self._chosen.sharing_budget:
+        steered = self._chosen.sharing_budget or self._open_task.leaves_open
+        if budget is None or self._task.form != "packed" or not steered:
             return 0.0
         return 8 * len(found.model) / (budget * self._task.parameters) - 1
 

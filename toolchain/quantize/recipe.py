@@ -6,6 +6,8 @@
                 | "g" size                      groups of `size` weights with whole multipliers
                 | "k"                           a codebook of 2^bits levels an output channel
                 | "e"                           entropy-coded: `bits` are stored bits
+                | "m"                           a mixture: what each layer needs of 2^bits levels
+                                                or fewer, and of int8, chosen by sensitivity
 
 `w4c-a8` is 4-bit weights with a scale an output channel and 8-bit activations; without `-a8`
 activations stay float32.
@@ -20,12 +22,12 @@ from typing import Final, Literal
 
 from toolchain.errors import RecipeError
 
-Granularity = Literal["c", "g", "k", "e"]
+Granularity = Literal["c", "g", "k", "e", "m"]
 
 _FORM: Final = re.compile(
-    r"w(?P<bits>[2-8])(?P<granularity>c|g(?P<group>[1-9][0-9]{0,4})|k|e)(?P<activations>-a8)?"
+    r"w(?P<bits>[2-8])(?P<granularity>c|g(?P<group>[1-9][0-9]{0,4})|k|e|m)(?P<activations>-a8)?"
 )
-_MOST_BITS: Final = {"c": 8, "g": 4, "k": 4, "e": 7}
+_MOST_BITS: Final = {"c": 8, "g": 4, "k": 4, "e": 7, "m": 4}
 """Codebooks and groups beyond 16 levels would be int8 filters; a rate of 8 bits is just int8."""
 
 
@@ -62,13 +64,14 @@ class Recipe:
 
     @property
     def default_budget(self) -> float | None:
-        """Bits a weight of the whole file that entropy-coded weights aim at: 4.08 for 4 bits.
+        """Bits a weight of the whole file that entropy-coded weights (4.08 for 4 bits) and mixtures
+        (4.15) aim at; None where weights have a fixed width.
 
-        Against fp16 that is the 3.92 times less of arXiv 2407.04943.
+        Against fp16 those are the 3.92 and 3.86 times less of arXiv 2407.04943, of its uniform and
+        its non-uniform weights.
         """
-        if self.granularity != "e" or self.weight_bits is None:
-            return None
-        return self.weight_bits + 0.08
+        more = {"e": 0.08, "m": 0.15}.get(self.granularity)
+        return None if self.weight_bits is None or more is None else self.weight_bits + more
 
 
 FLOAT32: Final = Recipe()
@@ -84,6 +87,7 @@ USUAL: Final = (
     Recipe(4, "g", 64),
     Recipe(4, "g", 32),
     Recipe(4, "k"),
+    Recipe(4, "m"),
     W4C_A8,
     Recipe(4, "e", None, None),
 )

@@ -13,13 +13,16 @@ from toolchain.quantize import ties
 from toolchain.quantize.blank import blank
 from toolchain.quantize.chosen import chosen
 from toolchain.quantize.coded import CodedFilter
+from toolchain.quantize.granularity import Channel
 from toolchain.quantize.graph import FloatGraph, check_weights
+from toolchain.quantize.methods import Method
 from toolchain.quantize.options import Form, Options, check, unsteered
 from toolchain.quantize.outputs import box_makers
 from toolchain.quantize.plan import GroupPlan, LayerPlan, Plan
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.recovered import Recovered
 from toolchain.quantize.scales import Scale
+from toolchain.quantize.schemes import entropy
 from toolchain.quantize.write import write
 from toolchain.tflite import flatbuffer, metadata, packed, sharing
 from toolchain.tflite.packed_codecs import stored_bits
@@ -63,8 +66,13 @@ class Task:
         )
 
     @property
+    def leaves_open(self) -> bool:
+        """Whether a plan is still to be made for it (`mixing`)."""
+        return self.recipe.granularity == "m" and self.options.plan is None
+
+    @property
     def budget(self) -> float | None:
-        """Bits a weight of the whole file that entropy-coded layers aim at."""
+        """Bits a weight of the whole file that entropy-coded layers, or a mixture, aim at."""
         plan, budget = self.options.plan, self.options.budget
         if plan is not None:
             return plan.budget or self.recipe.default_budget
@@ -72,7 +80,7 @@ class Task:
 
     def check_budget(self) -> None:
         """Raises OutOfRange where nothing is left for codes, whatever the pictures will say."""
-        if self.chosen.sharing_budget:
+        if self.chosen.sharing_budget or self.leaves_open:
             self.room_bits(self._blank_groups(), 0.0)
 
     def room_bits(self, groups: tuple[GroupPlan, ...], spare: float) -> float:
@@ -131,16 +139,19 @@ class Task:
         return self.graph.elements(self.graph.operations[index].inputs[1])
 
     def _bits_beside_codes(self, groups: tuple[GroupPlan, ...]) -> float:
-        """What a packed file takes for all but entropy-coded codes, which are zeros here."""
+        """What a packed file takes for all but entropy-coded codes, which are zeros here.
+
+        Where methods are still open, for all but codes of any kind.
+        """
+        methods, coded_so = self.chosen.methods, self.chosen.entropy_coded
+        if self.leaves_open:
+            methods = dict.fromkeys(methods, Method(entropy.NAME, 4, Channel()))
+            coded_so = tuple(methods)
         made = {
-            operation.index: blank(
-                self.chosen.methods[operation.index],
-                self.graph.shape(operation.inputs[1]),
-                operation.index,
-            )
-            for operation in self.graph.convolutions
+            op.index: blank(methods[op.index], self.graph.shape(op.inputs[1]), op.index)
+            for op in self.graph.convolutions
         }
-        coded = (made[index].coded for index in self.chosen.entropy_coded)
+        coded = (made[index].coded for index in coded_so)
         codes = sum(stored_bits(filter_) for filter_ in coded if filter_ is not None)
         return 8 * len(self.file_of(self.plan(groups, made), "packed")) - codes
 

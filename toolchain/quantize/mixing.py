@@ -1,0 +1,107 @@
+"""A plan for recipes that leave scheme, granularity and bits of each filter open (`w4m-a8`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.quantize.allocation import allocate
+from toolchain.quantize.calibration import Statistics
+from toolchain.quantize.candidates import Candidate, SizeOf, candidates, methods
+from toolchain.quantize.choice import LayerChoice
+from toolchain.quantize.graph import FloatGraph
+from toolchain.quantize.methods import EIGHT_BITS
+from toolchain.quantize.planfile import PlanFile
+from toolchain.quantize.recipe import Recipe
+from toolchain.quantize.recovered import fit
+from toolchain.quantize.schemes import SCHEMES, codebook
+from toolchain.quantize.sensitivity import Sensitivity
+
+
+class Mixing:
+    """What each filter may be stored as, measured once; plans of any size follow.
+
+    statistics: of each convolution's input, floors: smallest scale of each channel that its int32
+    bias allows, [O]; both by operator index.  islands: convolutions that stay float32 and take
+    nothing.  size_of: bits that a coded filter takes.  Raises NotFinite.
+    """
+
+    def __init__(
+        self,
+        graph: FloatGraph,
+        recipe: Recipe,
+        sensitivity: Sensitivity,
+        statistics: Mapping[int, Statistics],
+        floors: Mapping[int, NDArray[np.float64]],
+        islands: frozenset[int],
+        size_of: SizeOf,
+    ) -> None:
+        self._graph, self._recipe, self._size_of = graph, recipe, size_of
+        self._statistics, self._floors, self._islands = statistics, floors, islands
+        self._names = graph.layer_names()
+        assert recipe.weight_bits is not None
+        ways = methods(recipe.weight_bits)
+        open_ = [op.index for op in graph.convolutions if op.index not in islands]
+
+        def found(index: int) -> list[Candidate]:
+            felt = sensitivity.layers[self._names[index]].energy
+            seen = statistics[index].mean_square
+            return candidates(self._exact(index), felt, seen, floors[index], ways, size_of)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            self._found = dict(zip(open_, pool.map(found, open_), strict=True))
+
+    def plan(self, room_bits: float, *, float_boxes: bool, budget: float) -> PlanFile | None:
+        """The plan whose filters take at most `room_bits`; None where none is so small.
+
+        budget: bits a weight of the whole file, for who reads the plan.
+        """
+        taken = allocate(self._found, room_bits)
+        if taken is None:
+            return None
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = pool.map(self._measured, taken, taken.values())
+            measured = dict(zip(taken, found, strict=True))
+        taken = allocate(measured, room_bits)
+        if taken is None:
+            return None
+        layers = tuple(
+            (self._names[op.index], _choice(taken.get(op.index))) for op in self._graph.convolutions
+        )
+        return PlanFile(self._recipe, budget, float_boxes, None, layers)
+
+    def _measured(self, index: int, taken: Candidate) -> list[Candidate]:
+        """The layer's candidates, with sizes of codebooks corrected by that of the whole filter.
+
+        How well indices of a codebook compress is not quite the same in all channels.
+        """
+        found = self._found[index]
+        if taken.method.scheme != codebook.NAME:
+            return found
+        scheme: Any = SCHEMES[codebook.NAME]
+        exact = self._exact(index)
+        seen = self._statistics[index].mean_square
+        parameters = fit(exact, taken.method, seen, self._floors[index])
+        coded = scheme.coded(scheme.encode(exact, parameters), parameters)
+        ratio = self._size_of(coded[0]) / taken.bits
+        return [
+            dataclasses.replace(one, bits=one.bits * ratio)
+            if one.method.scheme == codebook.NAME
+            else one
+            for one in found
+        ]
+
+    def _exact(self, index: int) -> NDArray[np.float32]:
+        operation = self._graph.operations[index]
+        return self._graph.constant(operation.inputs[1]).astype(np.float32)
+
+
+def _choice(taken: Candidate | None) -> LayerChoice:
+    method = EIGHT_BITS if taken is None else taken.method
+    return LayerChoice(method.scheme, float(method.bits), method.granularity, method.search)
