@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from targets.agent.heads import Head
-from toolchain.errors import LabelsDisagree
+from toolchain.errors import LabelsDisagree, RecipeError
+from toolchain.quantize.recipe import FLOAT32, parse
 from toolchain.runmeta import CalibrationMeta, ModelMeta
 from toolchain.tflite.facts import ModelFacts, facts
 from toolchain.tflite.layout import understand
@@ -76,13 +77,24 @@ def _weights(stem: str, own: Metadata | None) -> str:
 
 
 def _bits(found: ModelFacts) -> int | None:
-    """Of the type that most weights have."""
-    if not found.weights:
-        return None
+    """Of a recipe with so many levels; else of what most weights are stored as."""
+    levels_bits = _bits_of_levels(found.metadata)
+    if levels_bits is not None or not found.weights:
+        return levels_bits
     most = max(found.weights, key=lambda element: found.weights[element])
     if most == "packed" and found.packed_bits is not None:
         return round(found.packed_bits)
     return BITS_OF_ELEMENT.get(most)
+
+
+def _bits_of_levels(own: Metadata | None) -> int | None:
+    """Of recipes below 8 bits that are no budget: coding may store a level in less."""
+    try:
+        recipe = parse(own.recipe) if own else FLOAT32
+    except RecipeError:  # written by a later version
+        return None
+    bits = recipe.weight_bits or 8
+    return bits if bits < 8 and recipe.granularity != "e" else None
 
 
 def _relabelled(head: Head, names: Sequence[str]) -> Head:
