@@ -61,6 +61,17 @@ def test_sensitive_channels_get_finer_steps_and_the_network_loses_less() -> None
     assert loss(by_sensitivity) < 0.9 * loss(entropy.fit_network(FILTERS, alike, 3.0))
 
 
+@pytest.mark.parametrize("faint", [1e-6, 1e-12, 1e-20])
+def test_a_channel_that_is_nearly_zero_does_not_hide_the_bits_of_the_others(faint: float) -> None:
+    """Its finest step is far below all others, whose rate stands still for dozens of octaves."""
+    weights = np.random.default_rng(5).normal(size=(32, 3, 3, 16)).astype(np.float32)
+    weights[7] *= np.float32(faint)
+    alike = np.ones(32, np.float32)
+    fitted = entropy.fit_network([weights], [alike], 6.0)
+    own = entropy_bits(entropy.encode(weights, fitted[0])) / weights.size
+    assert own == pytest.approx(6.0, abs=0.005)
+
+
 def test_more_bits_than_int8_codes_have_leave_the_finest_steps() -> None:
     for parameters, weights in zip(
         entropy.fit_network(FILTERS, relatives(), 8.0), FILTERS, strict=True
