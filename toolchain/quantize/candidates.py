@@ -69,27 +69,36 @@ def candidates(
     exact: float32 [O, H, W, I].  sensitivity: E, float64 [O].  mean_square: of the input, float64
     [I].  floor: float64 [O], the smallest scale allowed.  Raises NotFinite.
     """
-    rows = _sample(exact)
+    rows = sample(exact)
     part, felt = exact[rows], sensitivity[rows]
     more = len(exact) / len(part)
     # A sample that happens to miss what is felt must not make a layer look as if nothing were.
     weight = float(sensitivity.sum() / felt.sum()) if felt.any() else more
-    relative = _relative(mean_square, exact.shape)
     found = []
     for way in ways:
         scheme: Any = SCHEMES[way.scheme]
         parameters = fit(part, way, mean_square, floor[rows])
         codes = scheme.encode(part, parameters)
-        difference = matrix(scheme.decode(codes, parameters)).astype(np.float64) - matrix(part)
-        error = np.square(difference) @ relative
+        cost = cost_of(part, scheme.decode(codes, parameters), felt, mean_square)
         coded = scheme.coded(codes, parameters)
         assert coded is not None, way
-        found.append(Candidate(way, more * size_of(coded[0]), weight * float(felt @ error)))
+        found.append(Candidate(way, more * size_of(coded[0]), weight * cost))
     return found
 
 
-def _sample(exact: Array) -> slice:
-    """Which channels: all, or every n-th."""
+def cost_of(
+    exact: Array,
+    stored: Array,
+    sensitivity: NDArray[np.float64],
+    mean_square: NDArray[np.float64],
+) -> float:
+    """What storing `exact` as `stored`, both [O, H, W, I], costs."""
+    difference = matrix(stored).astype(np.float64) - matrix(exact)
+    return float(sensitivity @ (np.square(difference) @ _relative(mean_square, exact.shape)))
+
+
+def sample(exact: Array) -> slice:
+    """Which channels are looked at: all, or every n-th."""
     wanted = max(LEAST_CHANNELS, SAMPLE // exact[0].size)
     return slice(None, None, max(1, len(exact) // wanted))
 
