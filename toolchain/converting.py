@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from targets.progress import SILENT, Progress
 from toolchain import example
 from toolchain import making as steps
+from toolchain.placing import place, place_plan
 
 if TYPE_CHECKING:
     from toolchain.convert import Agreement, FloatModel
@@ -110,7 +111,7 @@ def convert(making: Making, out: Path, *, progress: Progress = SILENT) -> Conver
         notes=detector.notes,
         imgsz=making.imgsz,
         agreement=agreement,
-        onnx=steps.place(made.onnx, out / f"{stem}-{FLOAT}.onnx"),
+        onnx=place(made.onnx, out / f"{stem}-{FLOAT}.onnx"),
         models=(
             _placed_float(made.tflite, out / f"{stem}-{FLOAT}.tflite"),
             *(
@@ -154,7 +155,7 @@ def _quantized(
 def _placed_float(path: Path, to: Path) -> ModelFile:
     from toolchain.tflite.facts import facts
 
-    found = facts(steps.place(path, to))
+    found = facts(place(path, to))
     return ModelFile(
         recipe=FLOAT,
         path=to,
@@ -170,11 +171,11 @@ def _placed_float(path: Path, to: Path) -> ModelFile:
 def _placed(model: steps.Made, to: Path, *, keep: Path | None) -> ModelFile:
     """keep: a plan that is not written over."""
     assert model.record is not None
-    plan, picture = steps.place_plan(model.record, to, keep=keep)
+    plan, picture = place_plan(model.record, to, keep=keep)
     return dataclasses.replace(
         _placed_float(model.path, to),
         recipe=str(model.recipe),
-        record=steps.place(model.record, to.with_suffix(".record.json")),
+        record=place(model.record, to.with_suffix(".record.json")),
         plan=plan,
         picture=picture,
     )

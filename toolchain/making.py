@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +17,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.files import replaced, sha256_file, write_whole
+from targets.files import sha256_file, write_whole
 from targets.places import cache_dir
 from targets.progress import SILENT, Progress
 from toolchain.cache import Cache, content_key
 from toolchain.convert import Agreement, FloatModel
 from toolchain.detector import Detector
 from toolchain.errors import EmptyCalibration
+from toolchain.makingcode import quantizer_sha256
 from toolchain.quantize import Calibration, Options, Recipe
 from toolchain.quantize.sensitivity import Sensitivity
 from toolchain.runmeta import CalibrationMeta
@@ -148,7 +148,7 @@ def make_calibration(
     from toolchain import quantize
 
     key = content_key(
-        {"float": made.tflite_sha256, "pictures": pictures.hashes, "code": _quantizer_sha256()}
+        {"float": made.tflite_sha256, "pictures": pictures.hashes, "code": quantizer_sha256()}
     )
 
     def make(folder: Path) -> None:
@@ -171,7 +171,7 @@ def make_sensitivity(
             "float": made.tflite_sha256,
             "pictures": chosen.hashes,
             "device": device.asked(),
-            "code": _quantizer_sha256(),
+            "code": quantizer_sha256(),
         }
     )
 
@@ -225,7 +225,7 @@ def make_quantized(
             "recipe": str(recipe),
             "options": repr(options),
             "device": device.asked(),
-            "code": _quantizer_sha256(),
+            "code": quantizer_sha256(),
         }
     )
 
@@ -270,60 +270,10 @@ def seen(pictures: Pictures, imgsz: tuple[int, int]) -> Iterator[NDArray[np.floa
         yield pack(letterbox(picture, imgsz).pixels, "float32")
 
 
-def place(path: Path, to: Path) -> Path:
-    """A copy of `path` at `to`, whole or absent; what is done to it leaves the cache alone."""
-    with path.open("rb") as source, replaced(to) as out:
-        shutil.copyfileobj(source, out, 1 << 20)
-    return to
-
-
-def place_plan(record: Path, model: Path, *, keep: Path | None = None) -> tuple[Path, Path]:
-    """The plan that a record tells, and its picture, beside the model: their paths.
-
-    keep: a file that is not written over, whatever its name.
-    """
-    from toolchain.quantize import layertable, planfile, plantext
-    from toolchain.report import plan_picture
-
-    table = dataclasses.replace(layertable.read(record), source=model.name)
-    plan, picture = model.with_suffix(planfile.SUFFIX), model.with_suffix(".plan.svg")
-    if keep is None or keep.resolve() != plan.resolve():
-        write_whole(plan, plantext.plan_text(table).encode())
-    write_whole(picture, plan_picture.picture(table).encode())
-    return plan, picture
-
-
 def read_labels(path: Path) -> list[str]:
     """Labels out of a file, one a line; empty lines are passed over."""
     lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     return [line for line in lines if line]
-
-
-@functools.cache
-def _quantizer_sha256() -> str:
-    """Of the code that decides the bytes, so that no model outlives the code that made it."""
-    return _code_sha256(_deciding())
-
-
-def _deciding() -> tuple[Path, ...]:
-    """The packages that decide the bytes, whole: no list of modules to fall behind; this module."""
-    import targets.agent
-    import toolchain.quantize
-    import toolchain.tflite
-
-    packages = (toolchain.quantize, toolchain.tflite, targets.agent)
-    return (*(Path(package.__path__[0]) for package in packages), Path(__file__))
-
-
-def _code_sha256(places: Sequence[Path]) -> str:
-    """Of the names and texts of modules.  places: packages and modules."""
-    digest = hashlib.sha256()
-    for place in places:
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            text = file.read_bytes()
-            name = file.relative_to(place.parent).as_posix()
-            digest.update(f"{name} {len(text)}\n".encode() + text)
-    return digest.hexdigest()
 
 
 def _json(value: Any) -> bytes:

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from targets.errors import InputError
-from toolchain.cli.options import again_option, measuring_of, measuring_options
+from toolchain.cli.measuring import measuring_of, measuring_options
+from toolchain.cli.options import again_option
 from toolchain.measuring import Measuring
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.quantize import models
-from toolchain import making
+from toolchain import making, makingcode
 from toolchain.errors import OutOfRange, RecipeError
 from toolchain.making import Made, find_calibration
 from toolchain.quantize import W8C_A8, Options, parse, planfile
@@ -123,15 +123,15 @@ def test_what_the_model_cannot_have_is_refused_before_it_is_calibrated(
     ],
 )
 def test_the_key_follows_the_text_of_what_decides_the_bytes(module: str, tmp_path: Path) -> None:
-    for place in making._deciding():
+    for place in makingcode.deciding():
         copy = shutil.copytree if place.is_dir() else shutil.copy
         copy(place, tmp_path / place.name)
-    places = [tmp_path / place.name for place in making._deciding()]
-    before = making._code_sha256(places)
-    assert before == making._quantizer_sha256()
+    places = [tmp_path / place.name for place in makingcode.deciding()]
+    before = makingcode.code_sha256(places)
+    assert before == makingcode.quantizer_sha256()
     with (tmp_path / module).open("a") as text:
         text.write("# other\n")
-    assert making._code_sha256(places) != before
+    assert makingcode.code_sha256(places) != before
 
 
 def test_all_of_ours_that_the_quantizer_loads_is_in_the_key_or_decides_no_byte() -> None:
@@ -146,7 +146,7 @@ def test_all_of_ours_that_the_quantizer_loads_is_in_the_key_or_decides_no_byte()
     ran = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], check=True, capture_output=True, text=True
     )
-    keyed = making._deciding()
+    keyed = makingcode.deciding()
     other = {
         "/".join(path.parts[-2:])
         for path in map(Path, ran.stdout.split())

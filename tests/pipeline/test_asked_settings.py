@@ -13,7 +13,8 @@ from targets.errors import InputError
 from targets.target import Target
 from tests.report.folders import create, keep, meta, records
 from toolchain.boardsettings import Asked
-from toolchain.measuring import Board, Measuring, meta_of, remaining
+from toolchain.measuring import Board, Measuring
+from toolchain.plannedruns import meta_of, remaining
 from toolchain.repeats import grouped
 from toolchain.runmeta import RunMeta, built
 from toolchain.subject import Subject

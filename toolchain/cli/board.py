@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from toolchain.cli import console
+from toolchain.cli.measuring import measuring_of, measuring_options
 from toolchain.cli.options import (
     accept_new_option,
     again_option,
@@ -16,8 +17,6 @@ from toolchain.cli.options import (
     data_options,
     dataset_of,
     json_option,
-    measuring_of,
-    measuring_options,
     names_option,
     out_option,
     targets_of,

@@ -9,6 +9,7 @@ import click
 
 from toolchain.cli import console
 from toolchain.cli.make import predicted_lines
+from toolchain.cli.measuring import measuring_of, measuring_options
 from toolchain.cli.options import (
     accept_new_option,
     again_option,
@@ -18,8 +19,6 @@ from toolchain.cli.options import (
     height_width,
     imgsz_option,
     json_option,
-    measuring_of,
-    measuring_options,
     names_option,
     out_option,
     targets_of,

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from toolchain.cli import console
+from toolchain.cli.measuring import measuring_of, timing_options
 from toolchain.cli.options import (
     accept_new_option,
     again_option,
@@ -17,11 +18,9 @@ from toolchain.cli.options import (
     data_options,
     dataset_of,
     json_option,
-    measuring_of,
     names_option,
     out_option,
     targets_of,
-    timing_options,
 )
 from toolchain.cli.paths import existing_file
 

@@ -24,6 +24,7 @@ from toolchain.bundles import Bundles
 from toolchain.evaluate.truth import Dataset
 from toolchain.measuring import Board, Measuring, Trust
 from toolchain.opening import open_folder
+from toolchain.plannedruns import meta_of, remaining
 from toolchain.recorded import Unfinished
 from toolchain.runmeta import BoardSettings
 from toolchain.runs import RunFolder
@@ -83,8 +84,7 @@ class _Sweep:
         from targets.transfer import send
 
         metas = [
-            (one, steps.meta_of(one, board, self.every.dataset, self.measuring))
-            for one in self.subjects
+            (one, meta_of(one, board, self.every.dataset, self.measuring)) for one in self.subjects
         ]
         items = [item for one, meta in metas for item in self.every.of(one, meta).items]
         send(
@@ -211,7 +211,7 @@ class _Sweep:
         settings = dataclasses.replace(
             self.measuring, threads=one.threads, asked=self._wanted(one.mode)
         )
-        return not steps.remaining(self.subjects, board, self.few.dataset, settings, folder)
+        return not remaining(self.subjects, board, self.few.dataset, settings, folder)
 
     def _folder(self, path: Path, dataset: Dataset | None) -> RunFolder:
         from toolchain import history
