@@ -40,7 +40,11 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A plan, a runtime and a machine to read.  cpus: that are bound to, for the records."""
+    """A plan, a runtime and a machine to read.
+
+    keeper: at work already where `kept`, what it has found, is None; closed by who made it.  cpus:
+    that are bound to, for the records.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class Run:
         runtime: Runtime,
         telemetry: Telemetry,
         stopping: Stopping,
+        keeper: Keeper,
+        kept: Optional[Kept],
         *,
         cpus: Tuple[int, ...] = (),
     ) -> None:
@@ -57,12 +63,7 @@ class Run:
         self._telemetry = telemetry
         self._stopping = stopping
         self._sampler = Sampler(telemetry, period_s=plan.sample_period_s)
-        self._keeper = Keeper(
-            plan.model,
-            keep=plan.keep_expanded,
-            int4=plan.expand_int4,
-            asked_to_stop=lambda: stopping.name,
-        )
+        self._keeper, self._kept = keeper, kept
         self._has_run = False
 
     def records(self) -> Iterator[Any]:
@@ -74,14 +75,12 @@ class Run:
             raise
         finally:
             self._sampler.stop()
-            self._keeper.close()
         yield from self._end()
 
     def _steps(self) -> Iterator[Any]:
-        kept = self._keeper.find()
-        memory = self._telemetry.memory()  # before half of it belongs to a child
-        if kept is None:
-            self._keeper.prepare()
+        kept = self._kept
+        # Without PSS: while a model is expanded, half of that would be the child's.
+        memory = self._telemetry.quick_memory()
         # A kept file that is whole is the model that the plan names.
         file_bytes = self._checked_bytes() if kept is None else self._size()
         yield Loading(
