@@ -79,8 +79,9 @@ class Run:
 
     def _steps(self) -> Iterator[Any]:
         kept = self._kept
-        # Without PSS: while a model is expanded, half of that would be the child's.
-        memory = self._telemetry.quick_memory()
+        # No PSS while a child expands: much of ours is shared with it, and would count by half.
+        telemetry = self._telemetry
+        memory = telemetry.quick_memory() if self._keeper.is_at_work else telemetry.memory()
         # A kept file that is whole is the model that the plan names.
         file_bytes = self._checked_bytes() if kept is None else self._size()
         yield Loading(

@@ -157,6 +157,11 @@ class Keeper:
         self._drop_memory()
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether a process has been started that expands."""
+        return self._expander is not None
+
+    @property
     def paths(self) -> Tuple[str, ...]:
         """Names that the file has or had."""
         return self._path, self._part.path
