@@ -2,7 +2,9 @@
 
 What expanding takes (modules, tables, a second thread) ends with that process, so a packed model
 costs the one that is measured no more memory than its int8 form.  The two share what the first
-has opened: a pipe for the word to begin, one for the answer, and the files to write into.
+has opened: a pipe whose end says that the first has ended, one for the answer, and the files to
+write into.  It works from the start, beside all that the first does until it needs the model, such
+as checking that the file is the one that was sent; what it made of another is thrown away.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ _log = logging.getLogger(__name__)
 
 FILE, MEMORY, NOTHING = "file", "memory", "nothing"
 _MALFORMED, _OUT_OF_MEMORY, _FAILED = "malformed", "out-of-memory", "failed"
-_BEGIN = b"\n"
 _LOOK_MS = 100
 _MAX_ANSWER_BYTES = 4096  # a pipe takes that much in one piece
 _MAX_MESSAGE = 500  # characters, of up to 6 bytes in JSON
@@ -74,7 +75,7 @@ def path_of(descriptor: int) -> str:
 
 
 class Expander:
-    """A process that reads a model's tables at once, and expands it when it is told to.
+    """A process that expands a model.
 
     part: an empty file, open, or None.  memory: the same, for where `part` cannot be had or
     `has_room` of the size in bytes says no.  What is in the end in the wrong one is no matter.
@@ -99,21 +100,19 @@ class Expander:
             for end in pipes:
                 os.close(end)
             raise
-        order, self._order, self._answer, answer = pipes
+        life, self._life, self._answer, answer = pipes
         if self._pid == 0:
-            os.close(self._order)  # its last writer's end is to be noticed
+            os.close(self._life)  # its last writer's end is to be noticed
             os.close(self._answer)
-            _work(_Work(packed, int4, part, memory, has_room, order, answer, parent))
-        os.close(order)
+            _work(_Work(packed, int4, part, memory, has_room, life, answer, parent))
+        os.close(life)
         os.close(answer)
 
     def make(self, asked_to_stop: Callable[[], Optional[str]]) -> Made:
-        """Have the model expanded.  asked_to_stop: the name of a signal that came, or None.
+        """Wait for the model.  asked_to_stop: the name of a signal that came, or None.
 
         Raises Malformed, MemoryError, Interrupted, Unable.
         """
-        with contextlib.suppress(BrokenPipeError):  # it has ended; its answer is there
-            os.write(self._order, _BEGIN)
         poll = select.poll()
         poll.register(self._answer, select.POLLIN)
         while not poll.poll(_LOOK_MS):
@@ -149,7 +148,7 @@ class Expander:
             return None, None
         finally:
             self._pid = 0
-            os.close(self._order)
+            os.close(self._life)
             os.close(self._answer)
         return status, usage.ru_maxrss * 1024
 
@@ -173,7 +172,7 @@ class _Work:
     part: Optional[int]
     memory: Optional[int]
     has_room: Callable[[int], bool]
-    order: int
+    life: int
     answer: int
     parent: int
 
@@ -202,12 +201,10 @@ def _answer(work: _Work) -> Dict[str, Any]:
 
 
 def _expanded(work: _Work) -> Dict[str, Any]:
+    _end_with(work.parent, work.life)
     from . import expand  # here, and never in the parent
 
     expansion = expand.read(work.packed, int4=work.int4)
-    if os.read(work.order, 1) != _BEGIN:
-        os._exit(0)
-    _end_with(work.parent, work.order)
     if expansion is None:
         return {"how": NOTHING, "packed": False}
     told = {"how": FILE, "packed": expansion.packed}

@@ -39,7 +39,7 @@ FOUND, MADE, MEMORY = "found", "made", "memory"
 class Kept:
     """An expanded model that a runtime can read: a file's path, or the bytes themselves.
 
-    how: "found" (made by an earlier run), "made" or "memory".  expand_ns: what expanding took,
+    how: "found" (made by an earlier run), "made" or "memory".  expand_ns: what was waited for it,
     None where it was found.  peak_rss_bytes: of the process that did it, None where it was this.
     """
 
@@ -94,10 +94,9 @@ class Keeper:
         return None
 
     def prepare(self) -> None:
-        """Start a process that imports what expanding needs and reads the tables.
+        """Start a process that expands the model beside what else there is to do meanwhile.
 
-        That takes as long as expanding a small model, and there is else to do meanwhile.  What is
-        wrong is told by `make`.
+        What is wrong is told by `make`.
         """
         with contextlib.suppress(OSError, ValueError, Malformed):
             packed = self._mapped()
