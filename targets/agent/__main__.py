@@ -19,9 +19,10 @@ import logging
 import os
 import sys
 import traceback
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from . import affinity, board, plan, runtime
+from .expand_kept import Keeper
 from .faults import Fault, NoRuntime
 from .records import Failed, Finished, Hello
 from .sending import HostGone, NoRoom, Wire
@@ -83,6 +84,27 @@ def _measure(wire: Wire, asked: plan.Plan, stopping: Stopping) -> None:
     free = affinity.allowed()
     in_force = affinity.bind(asked.cpus)
     found = runtime.find_runtime()
+    keeper = Keeper(
+        asked.model,
+        keep=asked.keep_expanded,
+        int4=asked.expand_int4,
+        asked_to_stop=lambda: stopping.name,
+    )
+    with contextlib.closing(keeper):
+        # Here the child has numpy, and imports the rest while this process imports Pillow.
+        kept = keeper.find()
+        if kept is None:
+            keeper.prepare()
+        _tell_board(wire, free)
+        from .bench import Run  # needs numpy and Pillow
+
+        run = Run(asked, found, Telemetry(), stopping, keeper, kept, cpus=in_force)
+        for record in run.records():
+            wire.send(record)
+
+
+def _tell_board(wire: Wire, free: Tuple[int, ...]) -> None:
+    """Facts.  Raises NoRuntime where something is missing that a run needs."""
     versions = runtime.versions()
     facts = board.facts(versions=versions)
     # What the board has is told, and not what this run keeps to.
@@ -90,10 +112,6 @@ def _measure(wire: Wire, asked: plan.Plan, stopping: Stopping) -> None:
     missing = [name for name, version in versions.items() if version is None]
     if missing:
         raise NoRuntime(f"{' and '.join(missing)} cannot be imported")
-    from .bench import Run  # needs numpy and Pillow
-
-    for record in Run(asked, found, Telemetry(), stopping, cpus=in_force).records():
-        wire.send(record)
 
 
 def _hello(data: bytes) -> Hello:

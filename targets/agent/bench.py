@@ -20,6 +20,7 @@ from .probing import samples
 from .records import (
     Loaded,
     Loading,
+    Memory,
     Peak,
     Sample,
     Skipped,
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A plan, a runtime and a machine to read.  cpus: that are bound to, for the records."""
+    """A plan, a runtime and a machine to read.
+
+    keeper: at work already where `kept`, what it has found, is None; closed by who made it.  cpus:
+    that are bound to, for the records.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class Run:
         runtime: Runtime,
         telemetry: Telemetry,
         stopping: Stopping,
+        keeper: Keeper,
+        kept: Optional[Kept],
         *,
         cpus: Tuple[int, ...] = (),
     ) -> None:
@@ -56,7 +63,7 @@ class Run:
         self._telemetry = telemetry
         self._stopping = stopping
         self._sampler = Sampler(telemetry, period_s=plan.sample_period_s)
-        self._keeper = Keeper(plan.model, keep=plan.keep_expanded, int4=plan.expand_int4)
+        self._keeper, self._kept = keeper, kept
         self._has_run = False
 
     def records(self) -> Iterator[Any]:
@@ -68,21 +75,21 @@ class Run:
             raise
         finally:
             self._sampler.stop()
-            self._keeper.close()
         yield from self._end()
 
     def _steps(self) -> Iterator[Any]:
-        kept = self._keeper.find()
-        if kept is None:
-            self._keeper.prepare()
+        kept = self._kept
+        # No PSS while a child expands: much of ours is shared with it, and would count by half.
+        telemetry = self._telemetry
+        memory = telemetry.quick_memory() if self._keeper.is_at_work else telemetry.memory()
         # A kept file that is whole is the model that the plan names.
         file_bytes = self._checked_bytes() if kept is None else self._size()
         yield Loading(
             file_bytes=file_bytes,
-            memory=self._telemetry.memory(),
+            memory=memory,
             mem_available_bytes=self._telemetry.mem_available_bytes(),
         )
-        model, loaded = self._load(kept)
+        model, loaded = self._load(kept, memory)
         yield loaded
         pictures, refusal = self._picture_input(model)
         source, tensors = self._timed_input(model, pictures)
@@ -120,8 +127,7 @@ class Run:
         except OSError as error:
             raise FileMissing(f"the model: {error.strerror}") from error
 
-    def _load(self, kept: Optional[Kept]) -> Tuple[Model, Loaded]:
-        before = self._telemetry.memory()
+    def _load(self, kept: Optional[Kept], before: Memory) -> Tuple[Model, Loaded]:
         if kept is None:
             kept = self._keeper.make()
         start_ns = time.perf_counter_ns()
@@ -138,6 +144,7 @@ class Run:
         loaded = Loaded(
             load_ns=load_ns,
             expand_ns=None if kept is None else kept.expand_ns,
+            expand_peak_rss_bytes=None if kept is None else kept.peak_rss_bytes,
             expanded_bytes=None if kept is None else kept.size_bytes,
             kept=None if kept is None else kept.how,
             before=before,

@@ -7,7 +7,6 @@ from typing import Dict, Iterator, List, Set, Tuple
 from .expand_model import (
     CONV_2D,
     DEPTHWISE_CONV_2D,
-    INT4,
     INT8,
     Edits,
     Filter,
@@ -15,7 +14,7 @@ from .expand_model import (
     indexed,
     shape_of,
 )
-from .flat import Malformed, Table
+from .flat import INT4, Malformed, Table
 from .unpack import NIBBLES, check
 
 _CONVOLUTIONS = (CONV_2D, DEPTHWISE_CONV_2D)

@@ -3,26 +3,26 @@
 The file is named by the packed model's hash and this expander's version; a record of its size and
 hash lies beside it, and both are checked before it is used.  It is written under another name,
 and renamed when it is synced: that waits until the model has run once (`settle`), because the
-first boxes should not wait for a slow card.
+first boxes should not wait for a slow card.  A process of its own expands it (`expand_apart`);
+where there can be none, this one does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
 import mmap
 import os
-import threading
 import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
-from . import pages
+from . import expand_apart, pages
+from .expand_part import Part
 from .faults import FileMissing, ModelRefused
-from .flat import Malformed, is_packed
+from .flat import Malformed, has_int4, is_packed
 from .plan import PlanFile
 
 _log = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ _log = logging.getLogger(__name__)
 SCHEMA = "halfbyte.expanded"
 EXPANDER = 1
 """Version of what `expand` writes: another one expands anew."""
-SPARE_BYTES = 32 << 20
-"""What is left free on the file system: journals and logs are written there too."""
 _MAX_RECORD_BYTES = 4096
 _PIECE_BYTES = 1 << 18
 FOUND, MADE, MEMORY = "found", "made", "memory"
@@ -41,8 +39,8 @@ FOUND, MADE, MEMORY = "found", "made", "memory"
 class Kept:
     """An expanded model that a runtime can read: a file's path, or the bytes themselves.
 
-    how: "found" (made by an earlier run), "made" or "memory".  expand_ns: what expanding took,
-    None where it was found.
+    how: "found" (made by an earlier run), "made" or "memory".  expand_ns: what was waited for it,
+    None where it was found.  peak_rss_bytes: of the process that did it, None where it was this.
     """
 
     how: str
@@ -50,23 +48,34 @@ class Kept:
     path: str = ""
     content: Optional[bytes] = None
     expand_ns: Optional[int] = None
+    peak_rss_bytes: Optional[int] = None
 
 
 class Keeper:
     """The kept file of one packed model.
 
     keep: whether a file may be written; else the expanded model lives in memory only.
+    asked_to_stop: the name of a signal that came, or None.
     """
 
-    def __init__(self, model: PlanFile, *, keep: bool, int4: bool) -> None:
+    def __init__(
+        self,
+        model: PlanFile,
+        *,
+        keep: bool,
+        int4: bool,
+        asked_to_stop: Callable[[], Optional[str]] = lambda: None,
+    ) -> None:
         self._model, self._keep, self._int4 = model, keep, int4
+        self._asked_to_stop = asked_to_stop
         folder = os.path.dirname(model.path)
         name = f"{model.sha256}.expanded-{EXPANDER}"
         self._path = os.path.join(folder, name + ".tflite")
         self._record_path = os.path.join(folder, name + ".json")
-        self._part: Optional[int] = None  # the descriptor of what is not settled yet
+        self._part = Part(self._path + ".part")  # what is not settled yet
+        self._memory: Optional[int] = None  # the descriptor of an expanded model without a name
         self._packed = False
-        self._reader: Optional[_Reader] = None
+        self._expander: Optional[expand_apart.Expander] = None
 
     def find(self) -> Optional[Kept]:
         """What an earlier run kept, if it is whole and what it was; else it is removed."""
@@ -85,44 +94,44 @@ class Keeper:
         return None
 
     def prepare(self) -> None:
-        """Import what expanding needs, and read the tables, beside what else there is to do.
+        """Start a process that expands the model beside what else there is to do meanwhile.
 
-        Compiling it takes as long as expanding a small model.  What is wrong is told by `make`.
+        What is wrong is told by `make`.
         """
         with contextlib.suppress(OSError, ValueError, Malformed):
             packed = self._mapped()
-            if self._int4 or is_packed(packed):
-                pages.share_heap()
-                self._reader = _Reader(packed, int4=self._int4)
-                self._reader.start()
+            if not self._is_to_expand(packed) or not expand_apart.is_possible():
+                return
+            self._memory = expand_apart.memory_file()
+            self._expander = expand_apart.Expander(
+                packed,
+                int4=self._int4,
+                part=self._part.descriptor if self._keep and self._part.open() else None,
+                memory=self._memory,
+                has_room=self._part.has_room,
+            )
 
     def make(self) -> Optional[Kept]:
         """Expand the model; None where there is nothing to expand.
 
-        Raises ModelRefused, FileMissing, MemoryError.
+        Raises ModelRefused, FileMissing, MemoryError, Interrupted.
         """
+        start_ns = time.perf_counter_ns()
         try:
-            packed = self._mapped()
-        except OSError as error:
-            raise FileMissing(f"the model: {error.strerror}") from error
-        except ValueError:
-            raise ModelRefused("the model is empty") from None
-        # The map ends with its last view; an error's traceback may hold one for a while.
-        try:
-            kept = self._made(packed)
+            kept = self._made_apart() if self._expander is not None else self._made_here()
         except Malformed as error:
             raise ModelRefused(f"a damaged model: {error}") from None
-        if kept is not None:
-            pages.trim()
-        return kept
+        if kept is None:
+            return None
+        return dataclasses.replace(kept, expand_ns=time.perf_counter_ns() - start_ns)
 
     def settle(self) -> None:
         """Give what was made its name, for the next run.  Without room for it, it is let go."""
-        if self._part is None:
+        if self._part.descriptor is None:
             return
         try:
-            os.fsync(self._part)
-            size, digest = _measured(self._part_path)
+            os.fsync(self._part.descriptor)
+            size, digest = _measured(self._part.path)
             record = {
                 "schema": SCHEMA,
                 "version": 1,
@@ -133,93 +142,100 @@ class Keeper:
                 "sha256": digest,
             }
             self._write_record(json.dumps(record).encode("ascii"))
-            os.rename(self._part_path, self._path)
-            os.close(self._part)
-            self._part = None
+            self._part.finish(self._path)
         except OSError as error:
             _log.info("the expanded model is not kept: %s", error)
             self.close()
 
     def close(self) -> None:
         """Remove what was made and not settled; who mapped it may go on reading."""
-        if self._part is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._part_path)
-            os.close(self._part)
-            self._part = None
+        if self._expander is not None:
+            self._expander.end()
+            self._expander = None
+        self._part.drop()
+        self._drop_memory()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process has been started that expands."""
+        return self._expander is not None
 
     @property
     def paths(self) -> Tuple[str, ...]:
         """Names that the file has or had."""
-        return self._path, self._part_path
-
-    @property
-    def _part_path(self) -> str:
-        return self._path + ".part"
+        return self._path, self._part.path
 
     def _mapped(self) -> Any:
         with open(self._model.path.encode("utf-8"), "rb") as stream:
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def _made(self, packed: Any) -> Optional[Kept]:
-        start_ns = time.perf_counter_ns()
-        if not self._int4 and not is_packed(packed):
+    def _is_to_expand(self, packed: Any) -> bool:
+        return is_packed(packed) or (self._int4 and has_int4(packed))
+
+    def _made_apart(self) -> Optional[Kept]:
+        expander, self._expander = self._expander, None
+        assert expander is not None
+        try:
+            made = expander.make(self._asked_to_stop)
+        except expand_apart.Unable as error:
+            _log.info("expanding in this process, because in another one: %s", error)
+            self._drop_memory()
+            return self._made_here()
+        self._packed = made.packed
+        if made.where != expand_apart.FILE:
+            self._part.drop()
+        if made.where != expand_apart.MEMORY:
+            self._drop_memory()
+        how, path = MADE, self._part.path
+        if self._memory is not None:
+            how, path = MEMORY, expand_apart.path_of(self._memory)
+        elif self._part.descriptor is None:
+            return None
+        return Kept(how, os.stat(path).st_size, path, peak_rss_bytes=made.peak_rss_bytes)
+
+    def _made_here(self) -> Optional[Kept]:
+        try:
+            packed = self._mapped()
+        except OSError as error:
+            raise FileMissing(f"the model: {error.strerror}") from error
+        except ValueError:
+            raise ModelRefused("the model is empty") from None
+        if not self._is_to_expand(packed):
             return None
         from . import expand  # plain models need not wait for it
 
         pages.share_heap()
-        expansion = self._read_ahead()
-        if expansion is None:
-            expansion = expand.read(packed, int4=self._int4)
+        expansion = expand.read(packed, int4=self._int4)
         if expansion is None:
             return None
         self._packed = expansion.packed
-        size, how, content = expansion.total_bytes, MEMORY, None
-        if self._keep and self._open_part(size):
-            assert self._part is not None
-            try:
-                expand.write(expansion, self._part)
-                how = MADE
-            except OSError as error:  # the file system's word is better than our estimate
-                _log.info("expanding to a file: %s; expanding to memory", error)
-                self.close()
-        if how == MEMORY:
-            content = expand.to_bytes(expansion)
-        path = self._part_path if how == MADE else ""
-        return Kept(how, size, path, content, time.perf_counter_ns() - start_ns)
+        kept = self._written(expansion)
+        if kept is None:
+            kept = Kept(MEMORY, expansion.total_bytes, content=expand.to_bytes(expansion))
+        pages.trim()
+        return kept
 
-    def _read_ahead(self) -> Any:
-        """What `prepare` has read of the file, once."""
-        reader, self._reader = self._reader, None
-        if reader is None:
+    def _written(self, expansion: Any) -> Optional[Kept]:
+        """None where there is no room for it, or no file to be had."""
+        from . import expand
+
+        size = expansion.total_bytes
+        if not self._keep or not self._part.open():
             return None
-        reader.join()
-        return reader.expansion
+        assert self._part.descriptor is not None
+        try:
+            if self._part.has_room(size):
+                expand.write(expansion, self._part.descriptor)
+                return Kept(MADE, size, self._part.path)
+        except OSError as error:  # the file system's word is better than our estimate
+            _log.info("expanding to a file: %s; expanding to memory", error)
+        self._part.drop()
+        return None
 
-    def _open_part(self, size_bytes: int) -> bool:
-        """Whether there is room, and nobody else is writing the same now."""
-        try:
-            room = os.statvfs(os.path.dirname(self._path) or ".")
-            if room.f_bavail * room.f_frsize < size_bytes + SPARE_BYTES:
-                _log.info("too little room to keep the expanded model; expanding to memory")
-                return False
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            part = os.open(self._part_path, flags, 0o600)
-        except OSError as error:
-            _log.info("the expanded model cannot be kept: %s", error)
-            return False
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, its writer may have finished and renamed it.
-            if os.stat(self._part_path).st_ino != os.fstat(part).st_ino:
-                raise OSError("it was finished by somebody else just now")
-            os.ftruncate(part, 0)
-        except OSError as error:
-            _log.info("the expanded model is being written by another run: %s", error)
-            os.close(part)
-            return False
-        self._part = part
-        return True
+    def _drop_memory(self) -> None:
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
 
     def _record(self) -> Optional[Dict[str, Any]]:
         try:
@@ -239,22 +255,6 @@ class Keeper:
             stream.flush()
             os.fsync(stream.fileno())
         os.rename(part, self._record_path)
-
-
-class _Reader(threading.Thread):
-    """Reads the tables of a model; `expansion` stays None where that does not go well."""
-
-    def __init__(self, packed: Any, *, int4: bool) -> None:
-        super().__init__(daemon=True)
-        self._packed, self._int4 = packed, int4
-        self.expansion: Any = None
-
-    def run(self) -> None:
-        """What is read may be damaged, or not what was sent: nothing of that is told here."""
-        with contextlib.suppress(Exception):
-            from . import expand
-
-            self.expansion = expand.read(self._packed, int4=self._int4)
 
 
 def _measured(path: str) -> Tuple[int, str]:

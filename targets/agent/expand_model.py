@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 # schema.fbs: TensorType, BuiltinOperator
-FLOAT32, INT32, UINT8, INT8, INT4 = 0, 2, 3, 9, 17
+FLOAT32, INT32, UINT8, INT8 = 0, 2, 3, 9
 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 3, 4, 9
 
 SECTION_BYTES = 1 << 16

@@ -15,6 +15,7 @@ Bytes = Union[bytes, bytearray, memoryview]
 
 IDENTIFIER = b"TFL3"
 MAX_FILE_BYTES = 2**31 - 1  # flatbuffers' own limit: distances back are int32
+INT4 = 17  # schema.fbs: TensorType
 MAX_STEPS = 1_000_000
 # Many offsets may lead to one long vector, so a small file could ask for endless work.
 
@@ -101,6 +102,12 @@ class Flat:
 def is_packed(data: Bytes) -> bool:
     """Whether a model has packed filters, which a stock runtime refuses.  Raises Malformed."""
     return any(code.content(1) == OPERATOR for code in Flat(data).root().tables(1))
+
+
+def has_int4(data: Bytes) -> bool:
+    """Whether a tensor of a model is of type INT4.  Raises Malformed."""
+    graphs = Flat(data).root().tables(2)
+    return any(tensor.number(1, "b") == INT4 for graph in graphs for tensor in graph.tables(0))
 
 
 class Table:

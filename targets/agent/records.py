@@ -124,7 +124,9 @@ class Loaded:
     """
 
     load_ns: int = 0  # read + create + allocate, the file being in the page cache
-    expand_ns: Optional[int] = None  # comes before load_ns; None where nothing was expanded now
+    expand_ns: Optional[int] = None  # waited, before load_ns; None where nothing was expanded now
+    # Highest RSS of the process that expanded it, and ended then; None where the agent did
+    expand_peak_rss_bytes: Optional[int] = None
     expanded_bytes: Optional[int] = None  # of the model as loaded; None: loaded as it was sent
     # Of the expanded model: "found" from an earlier run, "made" now, or only in "memory"
     kept: Optional[str] = None

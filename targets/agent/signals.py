@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from .faults import Interrupted
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopping:
@@ -16,7 +16,7 @@ class Stopping:
     def __init__(self) -> None:
         self.name: Optional[str] = None
         self._patient = False
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, self._came)
 
     def be_patient(self) -> None:

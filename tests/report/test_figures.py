@@ -139,13 +139,14 @@ def test_memory_says_before_loaded_and_peak(tmp_path: Path) -> None:
 
 def test_expanding_a_packed_model_is_told_beside_loading_it(tmp_path: Path) -> None:
     sent = [
-        dataclasses.replace(record, expand_ns=140_000_000)
+        dataclasses.replace(record, expand_ns=140_000_000, expand_peak_rss_bytes=66_000_000)
         if isinstance(record, wire.Loaded)
         else record
         for record in records()
     ]
     memory = one(tmp_path, *sent).memory
     assert (memory.load_ms, memory.expand_ms) == (250, 140)
+    assert memory.expand_peak_rss_bytes == 66_000_000
 
 
 def test_what_the_kernel_does_not_say_is_unknown(tmp_path: Path) -> None:

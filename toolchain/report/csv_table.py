@@ -21,7 +21,10 @@ _COLUMNS = {
         "images",
     ),
     "speed": ("fps_model", "fps_end_to_end", "threads", "imgsz", "inference_ms"),
-    "memory": ("load_rss_bytes", "peak_rss_bytes", "peak_pss_bytes", "load_ms", "expand_ms"),
+    "memory": (
+        "load_rss_bytes", "peak_rss_bytes", "peak_pss_bytes", "load_ms", "expand_ms",
+        "expand_peak_rss_bytes",
+    ),
     "telemetry": ("hottest_c", "clock_mhz", "cpu_load", "power", "throttling", "sampler_share"),
 }  # fmt: skip
 _PARTS = {

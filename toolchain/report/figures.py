@@ -174,6 +174,8 @@ class MemoryFigures:
     """Of the agent's process.  peak_rss: VmHWM.  peak_pss: highest of the samples between
     inferences.  load_ms: reading the file, making the interpreter, allocating.  expand_ms: turning
     a packed model into an ordinary one before that; None where it was not done in this run.
+    expand_peak_rss_bytes: of the process that did it and ended before load_ms, not in the others;
+    what it shares with the agent is in it.
     """
 
     before_rss_bytes: int | None
@@ -184,6 +186,7 @@ class MemoryFigures:
     swap_bytes: int | None
     load_ms: float | None
     expand_ms: float | None = None
+    expand_peak_rss_bytes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

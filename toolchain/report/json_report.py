@@ -239,6 +239,7 @@ def _memory(run: RunFigures) -> dict[str, Any]:
         "swap_bytes": memory.swap_bytes,
         "load_ms": rounded(memory.load_ms),
         "expand_ms": rounded(memory.expand_ms),
+        "expand_peak_rss_bytes": memory.expand_peak_rss_bytes,
     }
 
 

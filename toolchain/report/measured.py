@@ -155,6 +155,7 @@ def _memory(run: Run) -> MemoryFigures:
         swap_bytes=_highest(memory.swap_bytes for memory in seen),
         load_ms=loaded.load_ns / _NS_PER_MS if loaded and loaded.load_ns > 0 else None,
         expand_ms=loaded.expand_ns / _NS_PER_MS if loaded and loaded.expand_ns else None,
+        expand_peak_rss_bytes=loaded.expand_peak_rss_bytes if loaded else None,
     )
 
 
