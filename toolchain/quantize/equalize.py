@@ -203,8 +203,8 @@ def candidates(
 def towards(size: NDArray[np.float64], wanted: float, strength: float) -> Octaves:
     """floor(strength x log2(wanted / size)), 0 for a channel that is always 0: int64 [n]."""
     alive = (size > 0) & (wanted > 0)
-    ratio = np.divide(wanted, size, out=np.ones_like(size), where=alive)
-    return np.floor(strength * np.log2(ratio) + 1e-9).astype(np.int64)
+    missing = np.log2(wanted if wanted > 0 else 1.0) - np.log2(np.where(alive, size, 1.0))
+    return np.floor(strength * np.where(alive, missing, 0.0) + 1e-9).astype(np.int64)
 
 
 def unit_noise(
