@@ -40,7 +40,7 @@ sizes = arrays(np.float64, 12, elements=st.floats(0, 1e4))
 
 
 class Tiny(models.Net):
-    """Blocks as YOLOv7-tiny has them, with channels `spread` octaves apart (a standard deviation)."""
+    """Blocks as YOLOv7-tiny has them; spread: of channels, a standard deviation in octaves."""
 
     def __init__(self, spread: float) -> None:
         super().__init__(3)

@@ -1,12 +1,12 @@
 """Factors moved from convolutions to those that read them, where that is foretold to help.
 
 Nagel et al., "Data-free quantization through weight equalization and bias correction", arXiv
-1906.04721, section 4.1: where f(s x) = s f(x), W2 f(W1 x) = (W2 / s) f(s W1 x).  There W1 and W2 had
-one scale for a whole filter.  Here each output channel of W1 has its own, which takes the factor
-up; what gains is the int8 activation between, whose one step serves all of its channels, and what
-may gain or lose is W2, whose scales do not reach its inputs.  So the factors come from activations
+1906.04721, section 4.1: where f(s x) = s f(x), W2 f(W1 x) = (W2 / s) f(s W1 x).  There W1 and W2
+had one scale for a whole filter.  Here each output channel of W1 has its own, which takes the
+factor up; what gains is the int8 activation between, whose one step serves all of its channels,
+and what may lose is W2, whose scales do not reach its inputs.  So the factors come from activations
 seen on pictures, not from weights, and are only taken where `foreseen` says that the noise at the
-outputs of all readers gets less, by MARGIN.
+outputs of all readers falls to MARGIN: what activations gain, less what filters lose.
 
 Factors are powers of two: the float network computes the same bits as before, short of overflow
 and denormal numbers, which `rescale.room` keeps the weights from.
@@ -34,8 +34,11 @@ from toolchain.quantize.rescale import Octaves, rescaled, room
 from toolchain.quantize.task import Task
 from toolchain.tflite.flatbuffer import parse, serialize
 
-MARGIN: Final = 0.9
-"""Share of the foretold noise that may be left at most; the foretelling is no better than that."""
+MARGIN: Final = 0.5
+"""Share of the foretold noise that may be left at most.
+
+Foretold gains down to 0.6 were none in a trained network (docs/how-it-works.md).
+"""
 
 MOST: Final = 10
 """Octaves that one channel is moved by at most."""
@@ -217,6 +220,8 @@ def unit_noise(
 ) -> float:
     """Sum over convolutions that read the unit of noise / signal at their outputs.
 
+    A filter that would round better than it does at rest counts as at rest: recovery and the
+    allocation of bits see to filters, and a gain foretold for them did not come true.
     octaves: int64 [origins + 1], 0 last, for FIXED.
     """
     variance = _variances(graph, channels, unit, seen, octaves)
@@ -230,10 +235,12 @@ def unit_noise(
         signal = foreseen.signal(weights, power)
         if signal > 0:
             scaled = np.ldexp(weights, -by.astype(np.int32))
-            noise = foreseen.activation_noise(weights, variance[tensor])
-            noise += foreseen.weight_noise(
-                scaled, np.ldexp(power, 2 * by), methods[operation.index]
+            method = methods[operation.index]
+            filters = (
+                foreseen.weight_noise(weights, power, method),
+                foreseen.weight_noise(scaled, np.ldexp(power, 2 * by), method),
             )
+            noise = foreseen.activation_noise(weights, variance[tensor]) + max(filters)
             total += noise / signal
     return total
 
