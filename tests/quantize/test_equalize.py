@@ -210,7 +210,7 @@ def test_foretold_rounding_of_activations_is_what_rounding_makes(seed: int) -> N
     step = foreseen.step(x.min(axis=0), x.max(axis=0))
     error = np.rint(x / step) * step - x
     made = ((error @ weights[:, 0, 0].T.astype(np.float64)) ** 2).mean(axis=0).sum()
-    variance = foreseen.rounding(step, (x**2).mean(axis=0))
+    variance = foreseen.rounding(np.full(6, step), (x**2).mean(axis=0))
     assert foreseen.activation_noise(weights, variance) == pytest.approx(made, rel=0.3)
 
 

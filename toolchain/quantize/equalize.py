@@ -207,7 +207,8 @@ def towards(size: NDArray[np.float64], wanted: float, strength: float) -> Octave
     """floor(strength x log2(wanted / size)), 0 for a channel that is always 0: int64 [n]."""
     alive = (size > 0) & (wanted > 0)
     missing = np.log2(wanted if wanted > 0 else 1.0) - np.log2(np.where(alive, size, 1.0))
-    return np.floor(strength * np.where(alive, missing, 0.0) + 1e-9).astype(np.int64)
+    octaves = np.floor(strength * np.where(alive, missing, 0.0) + 1e-9)
+    return np.asarray(octaves, np.int64)
 
 
 def unit_noise(
@@ -256,7 +257,7 @@ def _variances(
         high = np.concatenate([np.ldexp(seen[t].high, by[t]) for t in group.sources])
         step = foreseen.step(low, high)
         for t in group.sources:
-            own[t] = foreseen.rounding(np.ldexp(step, -by[t]), seen[t].mean_square)
+            own[t] = foreseen.rounding(np.ldexp(np.float64(step), -by[t]), seen[t].mean_square)
     found: dict[int, NDArray[np.float64]] = {}
     inside = set(unit.tensors)
     for operation in graph.operations:

@@ -14,7 +14,7 @@ range search than the whole range: figures of this module compare, they do not p
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,11 @@ def step(low: FloatArray, high: FloatArray) -> float:
     return float(max(0.0, high.max()) - min(0.0, low.min())) / STEPS
 
 
-def rounding(step: float, mean_square: FloatArray) -> FloatArray:
+def rounding(step: FloatArray, mean_square: FloatArray) -> FloatArray:
     """Variance of the rounding error in each channel: float64 [C].
 
     step^2 / 12, but never more than the signal: what is all 0 after rounding has lost no more.
-    mean_square: E[x_k^2], float64 [C].
+    step: in units of each channel, float64 [C].  mean_square: E[x_k^2], float64 [C].
     """
     return np.minimum(step * step / 12, mean_square)
 
@@ -91,7 +91,7 @@ def _entropy_noise(weights: NDArray[np.float32], mean_square: FloatArray, bits: 
     rounded = _nearest(values, steps)
     codes = np.divide(rounded, steps, out=np.zeros_like(values), where=steps > 0)
     rate = entropy_bits(np.rint(codes).astype(np.int8)) / values.size
-    return _noise(rounded - values, mean_square) * 4.0 ** (rate - bits)
+    return _noise(rounded - values, mean_square) * float(4.0 ** (rate - bits))
 
 
 def _nearest(values: FloatArray, steps: FloatArray) -> FloatArray:
@@ -103,5 +103,5 @@ def _noise(errors: FloatArray, mean_square: FloatArray) -> float:
     return float(_squares(errors) @ mean_square)
 
 
-def _squares(weights: NDArray[np.floating]) -> FloatArray:
-    return np.einsum("ohwi,ohwi->i", weights, weights, dtype=np.float64)
+def _squares(weights: NDArray[Any]) -> FloatArray:
+    return np.asarray(np.einsum("ohwi,ohwi->i", weights, weights, dtype=np.float64))

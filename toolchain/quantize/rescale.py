@@ -103,4 +103,5 @@ def _exponents(rows: NDArray[np.float32]) -> tuple[Octaves, Octaves]:
     alive = magnitudes > 0
     smallest = np.where(alive, magnitudes, np.float32(1)).min(axis=1, initial=1)
     largest = np.where(alive, magnitudes, np.float32(1)).max(axis=1, initial=1)
-    return tuple(np.frexp(x)[1].astype(np.int64) - 1 for x in (smallest, largest))  # type: ignore[return-value]
+    low, high = (np.frexp(x)[1].astype(np.int64) - 1 for x in (smallest, largest))
+    return low, high
