@@ -16,6 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from toolchain.quantize import ties
 from toolchain.quantize.graph import FloatGraph, Operation
 
 FIXED: Final = -1
@@ -45,6 +46,27 @@ class Channels:
         return np.where((origins != FIXED) & self.free[origins], origins, FIXED)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unit:
+    """Groups of activations, each with one int8 scale, that hold channels of the same origins.
+
+    origins: the free ones.  tensors: of all groups.
+    """
+
+    groups: tuple[ties.Group, ...]
+    origins: frozenset[int]
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """All of them."""
+        return tuple(tensor for group in self.groups for tensor in group.tensors)
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Those that are no copies."""
+        return tuple(tensor for group in self.groups for tensor in group.sources)
+
+
 def trace(graph: FloatGraph) -> Channels:
     """Follow every channel from the convolution that makes it to those that read it."""
     first, count = {}, 0
@@ -71,6 +93,21 @@ def trace(graph: FloatGraph) -> Channels:
     for tensor in graph.outputs:
         fixed[of[tensor]] = True
     return Channels(of, first, (read & ~fixed)[:count])
+
+
+def units(graph: FloatGraph, channels: Channels) -> tuple[Unit, ...]:
+    """All that can be decided apart, in the order of execution."""
+    found: list[Unit] = []
+    for group in ties.groups(graph):
+        origins = {int(o) for t in group.tensors for o in channels.free_of(t) if o != FIXED}
+        if not origins:
+            continue
+        touching = [unit for unit in found if not unit.origins.isdisjoint(origins)]
+        found = [unit for unit in found if unit not in touching]
+        groups = (*(g for unit in touching for g in unit.groups), group)
+        found.append(Unit(groups, frozenset(origins.union(*(u.origins for u in touching)))))
+    # The output of a fixed scale, joined with other channels, cannot follow a factor.
+    return tuple(unit for unit in found if all(group.fixed is None for group in unit.groups))
 
 
 def _none(graph: FloatGraph, tensor: int) -> Origins:

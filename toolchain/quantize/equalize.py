@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targets.progress import SILENT, Progress
-from toolchain.quantize import foreseen, ties
-from toolchain.quantize.channels import FIXED, Channels, trace
+from toolchain.quantize import foreseen
+from toolchain.quantize.channels import FIXED, Channels, Unit, trace, units
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.methods import Method
 from toolchain.quantize.observe import ChannelStatistics, channel_statistics
@@ -56,27 +56,6 @@ class Equalized:
 
     model: bytes
     units: tuple[dict[str, Any], ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Unit:
-    """Groups of activations, each with one int8 scale, that hold channels of the same origins.
-
-    origins: the free ones.  tensors: of all groups.
-    """
-
-    groups: tuple[ties.Group, ...]
-    origins: frozenset[int]
-
-    @property
-    def tensors(self) -> tuple[int, ...]:
-        """All of them."""
-        return tuple(tensor for group in self.groups for tensor in group.tensors)
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        """Those that are no copies."""
-        return tuple(tensor for group in self.groups for tensor in group.sources)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,21 +104,6 @@ def equalize(
         octaves[list(choice.octaves)] = list(choice.octaves.values())
     model = serialize(rescaled(graph, channels, octaves))
     return Equalized(model, tuple(_told(graph, channels, *one) for one in taken))
-
-
-def units(graph: FloatGraph, channels: Channels) -> tuple[Unit, ...]:
-    """All that can be decided apart, in the order of execution."""
-    found: list[Unit] = []
-    for group in ties.groups(graph):
-        origins = {int(o) for t in group.tensors for o in channels.free_of(t) if o != FIXED}
-        if not origins:
-            continue
-        touching = [unit for unit in found if not unit.origins.isdisjoint(origins)]
-        found = [unit for unit in found if unit not in touching]
-        groups = (*(g for unit in touching for g in unit.groups), group)
-        found.append(Unit(groups, frozenset(origins.union(*(u.origins for u in touching)))))
-    # The output of a fixed scale, joined with other channels, cannot follow a factor.
-    return tuple(unit for unit in found if all(group.fixed is None for group in unit.groups))
 
 
 def choose(
