@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,27 @@ class Pictures:
         return CalibrationMeta(
             images=len(self.paths), scored_too=len(both & set(self.hashes)), sha256=self.sha256
         )
+
+
+class FloatFile(Protocol):
+    """A float flatbuffer.  tflite_sha256: of its bytes."""
+
+    @property
+    def tflite(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def tflite_sha256(self) -> str:
+        """Of its bytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EqualizedModel:
+    """A float model of the same outputs.  units: what the record says of what was moved."""
+
+    tflite: Path
+    tflite_sha256: str
+    units: list[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +163,7 @@ def check_float(
 
 
 def make_calibration(
-    made: FloatModel, pictures: Pictures, *, progress: Progress = SILENT
+    made: FloatFile, pictures: Pictures, *, progress: Progress = SILENT
 ) -> Calibration:
     """Ranges of all activations on `pictures`.  Raises EmptyCalibration, NotFinite."""
     from toolchain import quantize
@@ -160,7 +181,7 @@ def make_calibration(
 
 
 def make_sensitivity(
-    made: FloatModel, pictures: Pictures, *, progress: Progress = SILENT
+    made: FloatFile, pictures: Pictures, *, progress: Progress = SILENT
 ) -> Sensitivity:
     """What errors cost, on an even choice of `pictures`.  Raises as `gradients.measure`."""
     from toolchain.quantize import device, gradients, sensitivity
@@ -183,6 +204,46 @@ def make_sensitivity(
     return sensitivity.load(entry.folder / "sensitivity.npz")
 
 
+def make_equalized(
+    made: FloatFile,
+    pictures: Pictures,
+    recipe: Recipe,
+    options: Options,
+    *,
+    progress: Progress = SILENT,
+) -> EqualizedModel | None:
+    """The float model that is quantized in place of `made`; None where it is `made` itself.
+
+    Raises as `equalize.equalize`.
+    """
+    from toolchain.quantize import equalize
+
+    # Float activations have no step that channels share.
+    wanted = options.equalize and recipe.activation_bits is not None
+    if not wanted or not _equalizable(made.tflite, made.tflite_sha256):
+        return None
+    chosen = pictures.spread(SENSITIVITY_IMAGES)
+    key = content_key(
+        {
+            "float": made.tflite_sha256,
+            "pictures": chosen.hashes,
+            "recipe": str(recipe),
+            "plan": repr(options.plan),
+            "code": _quantizer_sha256(),
+        }
+    )
+
+    def make(folder: Path) -> None:
+        found = equalize.equalize(made.tflite, chosen.paths, recipe, options, progress=progress)
+        if found is not None:
+            write_whole(folder / _TFLITE, found.model)
+        write_whole(folder / _RECORD, _json([] if found is None else found.units))
+
+    folder = Cache(cache_dir(), "equalized").get_or_make(key, make).folder
+    model, units = folder / _TFLITE, json.loads((folder / _RECORD).read_bytes())
+    return EqualizedModel(model, sha256_file(model), units) if units else None
+
+
 def check_asked(made: FloatModel, recipe: Recipe, options: Options) -> None:
     """What can be said before calibration, which takes minutes.  Raises as `check_model`.
 
@@ -198,6 +259,14 @@ def _check_once(tflite: Path, _sha256: str, recipe: Recipe, options: Options) ->
     from toolchain import quantize
 
     quantize.check_model(tflite.read_bytes(), recipe, options)
+
+
+@functools.lru_cache(maxsize=64)
+def _equalizable(tflite: Path, _sha256: str) -> bool:
+    """A second for a large model, the same for all recipes."""
+    from toolchain.quantize import equalize
+
+    return equalize.is_possible(tflite)
 
 
 def make_quantized(
@@ -231,11 +300,13 @@ def make_quantized(
 
     def make(folder: Path) -> None:
         check_asked(made, recipe, options)
-        calibration = make_calibration(made, pictures, progress=progress)
-        sensitivity = make_sensitivity(made, pictures, progress=progress)
+        equalized = make_equalized(made, pictures, recipe, options, progress=progress)
+        used: FloatFile = equalized or made
+        calibration = make_calibration(used, pictures, progress=progress)
+        sensitivity = make_sensitivity(used, pictures, progress=progress)
         with progress.task(f"quantizing to {recipe}"):
             result = quantize.quantize(
-                made.tflite.read_bytes(),
+                used.tflite.read_bytes(),
                 calibration,
                 recipe,
                 sensitivity=sensitivity,
@@ -244,7 +315,8 @@ def make_quantized(
                 progress=progress,
             )
         write_whole(folder / _TFLITE, result.model)
-        write_whole(folder / _RECORD, _json(result.record))
+        told = {"equalized": equalized.units} if equalized else {}
+        write_whole(folder / _RECORD, _json(result.record | told))
 
     entry = Cache(cache_dir(), "quantized").get_or_make(key, make)
     return Made(

@@ -20,6 +20,7 @@ NOTHING = {
     "budget": None,
     "plan_file": None,
     "max_ap_drop": None,
+    "no_equalize": False,
     "recovery": "default",
 }
 

@@ -135,3 +135,8 @@ def test_what_cannot_be_made_is_told_before_any_work(
     assert hint in done.stderr
     assert not (folder / "models").exists()
     assert not (folder / "cache" / "weights").exists()
+
+
+def test_channels_are_evened_out_unless_asked_not_to() -> None:
+    assert options().equalize
+    assert not options("--no-equalize").equalize

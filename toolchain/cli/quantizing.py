@@ -69,6 +69,12 @@ _quantizing: list[Callable[[Any], Any]] = [
         help="How weights are rounded: to nearest (quick), by second order, or (best) on more of "
         "each picture, after which scales and biases are learned end to end.",
     ),
+    click.option(
+        "--no-equalize",
+        is_flag=True,
+        help="Leave the sizes of channels as they are, where moving factors between layers would "
+        "even them out (networks with ReLU or LeakyReLU); verify can then compare all tensors.",
+    ),
 ]
 
 
@@ -139,6 +145,7 @@ def quantizer_options_of(asked: dict[str, Any]) -> Options:
         budget=budget.parse(asked["budget"]) if asked["budget"] else None,
         recovery=recovery,
         plan=planfile.read(asked["plan_file"]) if asked["plan_file"] else None,
+        equalize=not asked["no_equalize"],
     )
 
 

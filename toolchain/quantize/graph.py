@@ -17,6 +17,9 @@ from toolchain.quantize.operators import RULES, Rule
 from toolchain.tflite.elements import ELEMENTS, FLOAT32
 from toolchain.tflite.flatbuffer import Model
 
+MOVED = "/equalized"
+"""Ends the names of activations that `rescale` made others than they were."""
+
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
 
 
@@ -62,7 +65,9 @@ class FloatGraph:
     def layer(self, operation: Operation) -> str:
         """What a convolution is called: by its weights "model.3.conv/weight", or by its output."""
         stem, _, last = self.name(operation.inputs[1]).rpartition("/")
-        return stem if stem and last in ("weight", "weights") else self.name(operation.output)
+        if stem and last in ("weight", "weights"):
+            return stem
+        return self.name(operation.output).removesuffix(MOVED)
 
     def layer_names(self) -> dict[int, str]:
         """What each convolution is called, by operator index; with it where two have one name."""

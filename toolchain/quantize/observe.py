@@ -10,6 +10,7 @@ Memory: the activations of one picture, and 640 KiB of counts a tensor.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,67 @@ def calibrate(
         left_out=tuple(left_out),
         tensors={names[tensor]: tallies[tensor].statistics() for tensor in watched},
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChannelStatistics:
+    """The channels of one tensor: float64 [C] each.
+
+    low, high: extremes of a picture, on average, taken for a range that clips little.
+    mean_square: over all positions.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    mean_square: NDArray[np.float64]
+
+    def peak(self) -> NDArray[np.float64]:
+        """The largest magnitude of a picture, on average: float64 [C]."""
+        return np.maximum(self.high, -self.low)
+
+    def rms(self) -> NDArray[np.float64]:
+        """Root mean squares: float64 [C]."""
+        return np.sqrt(self.mean_square)
+
+
+def channel_statistics(
+    graph: FloatGraph,
+    tensors: Sequence[int],
+    images: Sequence[Path],
+    *,
+    threads: int = 2,
+    progress: Progress = SILENT,
+) -> dict[int, ChannelStatistics]:
+    """Of each of `tensors`, over the pictures that can be read.
+
+    Raises EmptyCalibration, NotFinite (an activation), UnsupportedModel.
+    """
+    probe = Probe(graph, tensors, threads=threads)
+    sums = {tensor: np.zeros((3, graph.shape(tensor)[-1])) for tensor in tensors}
+    left_out: list[tuple[str, str]] = []
+    with progress.task("channels", total=len(images), unit="images") as task:
+        for path in images:
+            task.advance()
+            try:
+                picture = read_picture(path)
+            except FrameUnreadable as error:  # calibration tells the user of it
+                left_out.append((path.name, str(error)))
+                continue
+            pixels = letterbox(picture, probe.imgsz).pixels
+            for tensor, values in probe.run(pack(pixels, "float32")):
+                rows = values.reshape(-1, values.shape[-1])
+                squares = np.einsum("pc,pc->c", rows, rows, dtype=np.float64) / len(rows)
+                sums[tensor] += rows.min(axis=0), rows.max(axis=0), squares
+    used = len(images) - len(left_out)
+    if not used:
+        raise _empty(left_out)
+    for tensor, found in sums.items():
+        if not np.isfinite(found).all():
+            raise NotFinite(
+                f"tensor {graph.name(tensor)} is NaN or infinite on some picture",
+                hint="Run the float model on its pictures; its weights may be damaged.",
+            )
+    return {tensor: ChannelStatistics(*(found / used)) for tensor, found in sums.items()}
 
 
 def watched_tensors(graph: FloatGraph) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ class Options:
     float_boxes: box outputs stay float32 in an int8 model.
     recovery: None rounds to nearest.
     plan: goes before the recipe, which has to be its own, budget and float_boxes.
+    equalize: factors may move between layers first (`equalize`); `quantize` itself moves none.
     """
 
     form: Form | None = None
@@ -31,6 +32,7 @@ class Options:
     float_boxes: bool = True
     recovery: Settings | None = dataclasses.field(default_factory=Settings)
     plan: PlanFile | None = None
+    equalize: bool = True
 
     def form_of(self, recipe: Recipe) -> Form:
         """What is written.  Filters of 8 bits beside int8 activations are stored as they are."""

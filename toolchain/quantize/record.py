@@ -36,6 +36,10 @@ def describe(
     packed_bits: a weight, of codes and what decodes them, as a packed file holds them; file_bits:
     as this file does.
     facts: what is true of the whole: format, budget, recovery.
+    Where `equalize` moved factors, `making` adds equalized, one entry for each set of activations
+    decided together: their names, octaves (by layer, one for each output channel: powers of two)
+    and the foretold noise before and after, relative, summed over the layers that read them.
+    Then model_sha256 is that of the equalized float model.
     """
     names = graph.layer_names()
     felt = {} if sensitivity is None else sensitivity.layers

@@ -68,7 +68,7 @@ def write(graph: FloatGraph, plan: Plan, *, int4: bool = False) -> Written:
     if scales:
         model.operatorCodes = _versions(graph, subgraph, plan, int4=int4)
         _dequantize_for_islands(model, subgraph, plan)
-    _drop_unused(model)
+    drop_unused(model)
     return Written(model, {index: int(op.inputs[1]) for index, op in convolutions.items()})
 
 
@@ -215,7 +215,7 @@ def _version(operation: Operation, scales: dict[int, Scale], *, int4: bool) -> i
     return operation.rule.version
 
 
-def _drop_unused(model: Model) -> None:
+def drop_unused(model: Model) -> None:
     """Renumber tensors and buffers so that only those in use remain, in their order."""
     subgraph = model.subgraphs[0]
     used: set[int] = {int(i) for i in (*subgraph.inputs, *subgraph.outputs)}
@@ -251,7 +251,7 @@ def _renumbered_signature(signature: Any, place: dict[int, int]) -> Any:
 
 def _drop_unused_buffers(model: Model) -> None:
     tensors = model.subgraphs[0].tensors
-    model.metadata = [copy.copy(entry) for entry in model.metadata]
+    model.metadata = [copy.copy(entry) for entry in model.metadata or []]
     holders = [*tensors, *model.metadata]
     kept = sorted({0, *(int(holder.buffer) for holder in holders if _has_data(model, holder))})
     place = {old: new for new, old in enumerate(kept)}

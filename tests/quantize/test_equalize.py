@@ -1,0 +1,372 @@
+"""Factors between layers: which channels may move, by how much, and that nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from targets.agent.frames import letterbox, read_picture
+from tests.places import shared_coco
+from tests.quantize import models
+from tests.quantize.conftest import calibrated
+from toolchain.quantize import W4E_A8, W8C_A8, Options, foreseen, quantize
+from toolchain.quantize.channels import FIXED, trace
+from toolchain.quantize.equalize import (
+    MARGIN,
+    MOST,
+    Equalized,
+    best_of,
+    candidates,
+    equalize,
+    is_possible,
+    towards,
+)
+from toolchain.quantize.granularity import Channel, Group
+from toolchain.quantize.graph import FloatGraph
+from toolchain.quantize.methods import Method
+from toolchain.quantize.rescale import SPARE, rescaled, room
+from toolchain.tflite import flatbuffer
+
+RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
+sizes = arrays(np.float64, 12, elements=st.floats(0, 1e4))
+
+
+class Tiny(models.Net):
+    """Blocks as YOLOv7-tiny has them; spread: of channels, a standard deviation in octaves."""
+
+    def __init__(self, spread: float) -> None:
+        super().__init__(3)
+        self.spread = spread
+
+    def block(self, x: int, channels: int, name: str, *, size: int = 1, stride: int = 1) -> int:
+        depth = self.shapes[x][2]
+        by = np.exp2(self.random.normal(0, self.spread, channels)).astype(np.float32)
+        kernel = self.random.normal(0, 1.6, (channels, size, size, depth)) / size / depth**0.5
+        weights = (kernel * by[:, None, None, None]).astype(np.float32)
+        bias = (self.random.normal(0, 0.3, channels) * by).astype(np.float32)
+        made = self.conv(x, channels, name, size=size, stride=stride, weights=weights, bias=bias)
+        return self.leaky(made, f"{name}/leaky")
+
+
+def tiny(spread: float, side: int = models.SIDE) -> bytes:
+    net = Tiny(spread)
+    x = net.picture(side, side)
+    stem = net.block(x, 8, "stem", size=3, stride=2)
+    first, second = net.block(stem, 8, "first"), net.block(stem, 8, "second")
+    third = net.block(second, 8, "third", size=3)
+    fourth = net.block(third, 8, "fourth", size=3)
+    joined = net.block(net.concat([fourth, third, second, first], "joined"), 16, "after")
+    deep = net.block(net.pool(joined, "halved", size=2, stride=2), 8, "deep")
+    last = net.block(net.concat([net.upsample(deep, "up"), joined], "neck"), 16, "last", size=3)
+    outputs = [
+        net.conv(last, channels, name)
+        for name, channels in (("boxes_2", 8), ("objectness_2", 2), ("classes_2", 6))
+    ]
+    return net.finish(x, *outputs)
+
+
+def graph_of(model: bytes) -> FloatGraph:
+    return FloatGraph(flatbuffer.parse(model))
+
+
+def free_layers(model: bytes) -> dict[str, int]:
+    """How many output channels of each convolution may move."""
+    graph = graph_of(model)
+    channels = trace(graph)
+    return {
+        graph.layer(op): int(
+            channels.free[channels.first[op.index] :][: graph.shape(op.inputs[1])[0]].sum()
+        )
+        for op in graph.convolutions
+    }
+
+
+def test_factors_pass_through_leaky_relu_pooling_resizing_and_concatenation() -> None:
+    found = free_layers(tiny(0))
+    moving = {"stem", "first", "second", "third", "fourth", "after", "deep", "last"}
+    assert {layer for layer, count in found.items() if count} == moving
+    assert found["after"] == 16
+
+
+def test_a_concatenation_holds_the_channels_of_its_parts_in_order() -> None:
+    graph = graph_of(tiny(0))
+    channels = trace(graph)
+    by_name = {graph.name(tensor): tensor for tensor in graph.activations()}
+    first = {graph.layer(op): channels.first[op.index] for op in graph.convolutions}
+    expected = [first[name] + np.arange(8) for name in ("fourth", "third", "second", "first")]
+    np.testing.assert_array_equal(channels.of[by_name["joined"]], np.concatenate(expected))
+    assert (channels.of[by_name["images"]] == FIXED).all()
+
+
+def _between(net: models.Net, y: int, how: str) -> tuple[int, ...]:
+    """What reads `y`, and so the outputs of the graph."""
+    reader = net.conv(y, 4, "reader")
+    match how:
+        case "a sum":
+            return (reader, net.conv(net.add(y, y, "sum"), 2, "other"))
+        case "a sigmoid":
+            return (reader, net.conv(net.silu(y, "silu"), 2, "other"))
+        case "an output":
+            return (reader, y)
+        case "an output behind a concatenation":
+            return (reader, net.pool(net.concat([y, y], "twice"), "pool"))
+        case _:
+            return (reader,)
+
+
+@pytest.mark.parametrize(
+    ("how", "activation", "free"),
+    [
+        ("nothing", models.NONE, 6),
+        ("nothing", RELU, 6),
+        ("nothing", RELU6, 0),
+        ("a sum", models.NONE, 0),
+        ("a sigmoid", models.NONE, 0),
+        ("an output", models.NONE, 0),
+        ("an output behind a concatenation", models.NONE, 0),
+    ],
+)
+def test_a_channel_moves_only_where_all_that_read_it_follow(
+    how: str, activation: int, free: int
+) -> None:
+    net = models.Net()
+    x = net.picture()
+    made = net.conv(x, 6, "made", activation=activation)
+    assert free_layers(net.finish(x, *_between(net, made, how)))["made"] == free
+
+
+def test_filters_that_convolutions_share_stay() -> None:
+    net = models.Net()
+    x = net.picture()
+    made = net.conv(x, 4, "made")
+    twins = [net.conv(made, 4, name, weights=np.ones((4, 1, 1, 4), np.float32)) for name in "ab"]
+    model = flatbuffer.parse(net.finish(x, *(net.conv(twin, 2, f"out{twin}") for twin in twins)))
+    assert free_layers(flatbuffer.serialize(model))["made"] == 4
+    a, b = model.subgraphs[0].operators[1:3]
+    b.inputs = np.array([b.inputs[0], a.inputs[1], b.inputs[2]], np.int32)
+    found = free_layers(flatbuffer.serialize(model))
+    assert found["made"] == found["a"] == 0
+
+
+def test_networks_with_silu_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "silu.tflite"
+    path.write_bytes(models.wide())
+    assert not is_possible(path)
+    path.write_bytes(tiny(0))
+    assert is_possible(path)
+
+
+@given(sizes, st.floats(1e-3, 1e4), st.sampled_from([0.25, 0.5, 0.75, 1.0]))
+def test_channels_come_up_to_the_size_wanted_and_never_above(
+    size: NDArray[np.float64], wanted: float, strength: float
+) -> None:
+    alive = size > 1e-9
+    octaves = towards(np.where(alive, size, 0.0), wanted, strength)
+    assert not octaves[~alive].any()
+    if strength == 1:
+        moved = np.ldexp(size, octaves)[alive]
+        assert (moved <= wanted * (1 + 1e-6)).all()
+        assert (moved > wanted / 2 * (1 - 1e-6)).all()
+    distance = np.log2(wanted / size[alive])
+    assert (np.abs(octaves[alive]) <= np.abs(strength * distance) + 1).all()
+
+
+@given(sizes, arrays(np.int64, 12, elements=st.integers(0, 12)))
+def test_candidates_keep_to_the_room_that_there_is(
+    size: NDArray[np.float64], most: NDArray[np.int64]
+) -> None:
+    tried = list(candidates([(size, 0.0)], (-most // 2, most), np.arange(12)))
+    for octaves in tried:
+        assert octaves.any()
+        assert (octaves <= np.minimum(most, MOST)).all()
+        assert (octaves >= -most // 2).all()
+    assert len({octaves.tobytes() for octaves in tried}) == len(tried)
+
+
+def test_the_quietest_candidate_is_taken_and_only_where_it_is_worth_it() -> None:
+    tried = [np.array([n, 0]) for n in (1, 2, 3)]
+    noise = {0: 1.0, 1: 0.8, 2: 0.4, 3: 0.6}
+    found = best_of(iter(tried), lambda octaves: noise[int(octaves[0])], np.array([5, 9]))
+    assert found is not None
+    assert (found.octaves, found.before, found.after) == ({5: 2}, 1.0, 0.4)
+    little = {0: 1.0, 1: 1.1, 2: MARGIN + 0.01, 3: 2.0}
+    assert best_of(iter(tried), lambda o: little[int(o[0])], np.array([5, 9])) is None
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_foretold_rounding_of_activations_is_what_rounding_makes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x = random.normal(0, np.exp2(random.uniform(-3, 3, 6)), (20_000, 6))
+    weights = random.normal(0, 1, (4, 1, 1, 6)).astype(np.float32)
+    step = foreseen.step(x.min(axis=0), x.max(axis=0))
+    error = np.rint(x / step) * step - x
+    made = ((error @ weights[:, 0, 0].T.astype(np.float64)) ** 2).mean(axis=0).sum()
+    variance = foreseen.rounding(np.full(6, step), (x**2).mean(axis=0))
+    assert foreseen.activation_noise(weights, variance) == pytest.approx(made, rel=0.3)
+
+
+METHODS = [
+    Method("uniform", 8, Channel()),
+    Method("uniform", 4, Channel()),
+    Method("grouped", 4, Group(8)),
+    Method("entropy", 4, Channel()),
+]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(METHODS))
+@settings(deadline=None)
+def test_factors_on_outputs_cost_nothing_and_noise_falls_with_bits(
+    seed: int, method: Method
+) -> None:
+    random = np.random.default_rng(seed)
+    weights = random.normal(0, 1, (6, 3, 3, 5)).astype(np.float32)
+    power = random.uniform(0.1, 10, 5)
+    octaves = random.integers(-4, 5, 6)[:, None, None, None]
+    own = [foreseen.weight_noise(weights[o : o + 1], power, method) for o in range(6)]
+    moved = np.ldexp(weights, octaves.astype(np.int32))
+    for o in range(6):
+        found = foreseen.weight_noise(moved[o : o + 1], power, method)
+        assert found == pytest.approx(own[o] * 4.0 ** int(octaves[o].item()), rel=1e-6)
+    finer = Method(method.scheme, method.bits + 2, method.granularity)
+    ratio = foreseen.weight_noise(weights, power, method) / foreseen.weight_noise(
+        weights, power, finer
+    )
+    assert 6 < ratio < 50  # 16 and some, by the rounding of few levels
+
+
+def test_a_filter_that_stays_float_makes_no_noise() -> None:
+    assert foreseen.weight_noise(np.ones((2, 1, 1, 3), np.float32), np.ones(3), None) == 0
+
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    folder = tmp_path_factory.mktemp("spread")
+    (folder / "float.tflite").write_bytes(tiny(2))
+    return folder / "float.tflite", models.pictures(folder / "pictures", 6)
+
+
+@pytest.fixture(scope="module")
+def equalized(spread: tuple[Path, list[Path]]) -> Equalized:
+    found = equalize(*spread, W8C_A8)
+    assert found is not None
+    return found
+
+
+def same_bits(one: bytes, other: bytes, pictures: Any) -> None:
+    first, second = models.Runner(one), models.Runner(other)
+    for picture in pictures:
+        wanted, found = first.real(picture), second.real(picture)
+        assert wanted.keys() == found.keys()
+        for name, values in wanted.items():
+            assert np.isfinite(values).all()
+            assert values.tobytes() == found[name].tobytes(), name
+
+
+def test_the_float_outputs_are_the_same_bits(
+    spread: tuple[Path, list[Path]], equalized: Equalized
+) -> None:
+    assert equalized.model != spread[0].read_bytes()
+    same_bits(spread[0].read_bytes(), equalized.model, models.pixels(4))
+
+
+def test_the_float_outputs_are_the_same_bits_on_real_pictures(tmp_path: Path) -> None:
+    photos = sorted((shared_coco() / "calib" / "images").iterdir())[:4]
+    path = tmp_path / "float.tflite"
+    path.write_bytes(tiny(1.5, side=160))
+    found = equalize(path, photos[:2], W4E_A8)
+    assert found is not None
+    pixels = [letterbox(read_picture(photo), (160, 160)).pixels for photo in photos]
+    same_bits(path.read_bytes(), found.model, pixels)
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_any_move_within_the_room_is_exact(data: st.DataObject) -> None:
+    """Also with weights that are denormal, or so large that they have no room at all."""
+    scale = data.draw(st.sampled_from([1e-41, 1e-37, 1.0, 1e30]))
+    net = models.Net(data.draw(st.integers(0, 99)))
+    x = net.picture(8, 8)
+    weights = net.random.normal(0, 1, (4, 1, 1, 3)).astype(np.float32)
+    weights[0] *= np.float32(scale)
+    y = net.leaky(net.conv(x, 4, "first", weights=weights), "leaky")
+    model = net.finish(x, net.conv(y, 3, "second", size=3))
+    graph = graph_of(model)
+    channels = trace(graph)
+    least, most = room(graph, channels)
+    assert (least <= 0).all()
+    assert (most >= 0).all()
+    octaves = np.zeros(len(channels.free), np.int64)
+    for origin in np.flatnonzero(channels.free):
+        low, high = max(int(least[origin]), -SPARE), min(int(most[origin]), SPARE)
+        octaves[origin] = data.draw(st.integers(low, high))
+    moved = flatbuffer.serialize(rescaled(graph, channels, octaves))
+    was, now = models.constants(model), models.constants(moved)
+    own, read = octaves[:4, None, None, None].astype(np.int32), octaves[:4].astype(np.int32)
+    for found, by, name in (
+        (now["first/weights"], -own, "first/weights"),
+        (now["second/weights"], read, "second/weights"),
+        (now["first/bias"], -read, "first/bias"),
+    ):
+        assert np.isfinite(found).all()
+        assert np.ldexp(found, by).tobytes() == was[name].tobytes()
+    if scale == 1.0:
+        same_bits(model, moved, models.pixels(1, side=8))
+
+
+def test_int8_outputs_come_nearer_to_the_float_ones(
+    spread: tuple[Path, list[Path]], equalized: Equalized, tmp_path: Path
+) -> None:
+    exact = models.Runner(spread[0].read_bytes())
+    wanted = [exact.real(picture) for picture in models.pixels(6)]
+    noise = []
+    for place, model in (("as-it-was", spread[0].read_bytes()), ("equalized", equalized.model)):
+        (tmp_path / place).mkdir()
+        made = quantize(model, calibrated(model, tmp_path / place), W8C_A8)
+        found = models.Runner(made.model)
+        errors = [
+            float(((found.real(picture)[name] - values) ** 2).sum()) / float((values**2).sum())
+            for picture, outputs in zip(models.pixels(6), wanted, strict=True)
+            for name, values in outputs.items()
+        ]
+        noise.append(float(np.mean(errors)))
+    assert noise[1] < noise[0] / 4
+
+
+def test_the_record_tells_layers_and_octaves(equalized: Equalized) -> None:
+    told = {layer: own for unit in equalized.units for layer, own in unit["octaves"].items()}
+    assert {len(told["first"]), len(told["third"])} == {8}
+    assert all(unit["noise_after"] < MARGIN * unit["noise_before"] for unit in equalized.units)
+    joined = next(unit for unit in equalized.units if "first/leaky" in unit["tensors"])
+    assert {"second/leaky", "third/leaky", "fourth/leaky"} <= set(joined["tensors"])
+
+
+def test_what_was_moved_is_called_otherwise_and_layers_keep_their_names(
+    spread: tuple[Path, list[Path]], equalized: Equalized
+) -> None:
+    before, after = graph_of(spread[0].read_bytes()), graph_of(equalized.model)
+    assert after.layer_names() == before.layer_names()
+    moved = {layer for unit in equalized.units for layer in unit["octaves"]}
+    names = {after.name(op.output): after.layer(op) for op in after.convolutions}
+    assert {layer for name, layer in names.items() if name.endswith("/equalized")} == moved
+
+
+def test_channels_of_even_size_are_left_as_they_are(tmp_path: Path) -> None:
+    """One picture of noise through filters that differ in nothing but their signs."""
+    net = models.Net()
+    x = net.picture()
+    signs = np.where(net.random.random((8, 3, 3, 8)) < 0.5, -1, 1).astype(np.float32) / 9
+    y = net.conv(x, 8, "first", size=3, weights=signs[..., :3], bias=np.zeros(8, np.float32))
+    y = net.conv(net.leaky(y, "leaky"), 8, "second", size=3, weights=signs)
+    path = tmp_path / "even.tflite"
+    path.write_bytes(net.finish(x, y))
+    assert is_possible(path)
+    assert equalize(path, models.pictures(tmp_path / "pictures", 3), W8C_A8, Options()) is None
