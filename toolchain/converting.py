@@ -12,8 +12,8 @@ from toolchain import making as steps
 from toolchain.placing import place, place_plan
 
 if TYPE_CHECKING:
+    from toolchain.calibrationset import Pictures
     from toolchain.convert import Agreement, FloatModel
-    from toolchain.making import Pictures
     from toolchain.predicting import Prediction
     from toolchain.quantize import Options, Recipe
 

@@ -7,32 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from targets.files import sha256_file, write_whole
 from targets.places import cache_dir
 from targets.progress import SILENT, Progress
 from toolchain.cache import Cache, content_key
+from toolchain.calibrationset import SENSITIVITY_IMAGES, Pictures, seen
 from toolchain.convert import Agreement, FloatModel
 from toolchain.detector import Detector
-from toolchain.errors import EmptyCalibration
 from toolchain.makingcode import quantizer_sha256
 from toolchain.quantize import Calibration, Options, Recipe
 from toolchain.quantize.sensitivity import Sensitivity
-from toolchain.runmeta import CalibrationMeta
 
 AGREEMENT_IMAGES: Final = 2
-SENSITIVITY_IMAGES: Final = 48
-"""Pictures that gradients are taken on, and that recovery walks through the network."""
-
 _TFLITE, _RECORD = "model.tflite", "record.json"
 _log = logging.getLogger(__name__)
 
@@ -43,34 +34,6 @@ class Source:
 
     name: str
     detector: Detector
-
-
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """Calibration pictures.  sha256: of their contents, in order; None each: not hashed yet."""
-
-    paths: tuple[Path, ...]
-    hashes: tuple[str, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Of all of them."""
-        return hashlib.sha256("".join(self.hashes).encode()).hexdigest()
-
-    def spread(self, limit: int) -> Pictures:
-        """At most so many of them, evenly spread."""
-        if limit >= len(self.paths):
-            return self
-        chosen = [i * len(self.paths) // limit for i in range(limit)]
-        return Pictures(tuple(self.paths[i] for i in chosen), tuple(self.hashes[i] for i in chosen))
-
-    def meta(self, scored: Sequence[Path] = ()) -> CalibrationMeta:
-        """For the report; `scored`: the pictures that accuracy is taken on."""
-        sizes = {path.stat().st_size for path in self.paths}
-        both = {sha256_file(path) for path in scored if path.stat().st_size in sizes}
-        return CalibrationMeta(
-            images=len(self.paths), scored_too=len(both & set(self.hashes)), sha256=self.sha256
-        )
 
 
 class FloatFile(Protocol):
@@ -123,22 +86,6 @@ def read_weights(
     for line in detector.notes:
         _log.info("%s: %s", found.name, line)
     return Source(found.name, detector)
-
-
-def find_calibration(folder: Path, *, limit: int | None = None) -> Pictures:
-    """The pictures in `folder`; with a limit, evenly spread over them.  Raises EmptyCalibration."""
-    from toolchain.evaluate.pictures import SUFFIXES, find_pictures
-
-    paths = find_pictures(folder)
-    if not paths:
-        raise EmptyCalibration(
-            f"no picture in the calibration folder {folder}",
-            hint=f"Put 32 to 128 typical pictures there ({', '.join(SUFFIXES)}), none of them "
-            "scored later.",
-        )
-    if limit is not None and limit < len(paths):
-        paths = tuple(paths[i * len(paths) // limit] for i in range(limit))
-    return Pictures(paths, tuple(sha256_file(path) for path in paths))
 
 
 def make_float(
@@ -229,7 +176,7 @@ def make_equalized(
             "pictures": chosen.hashes,
             "recipe": str(recipe),
             "plan": repr(options.plan),
-            "code": _quantizer_sha256(),
+            "code": quantizer_sha256(),
         }
     )
 
@@ -322,24 +269,6 @@ def make_quantized(
     return Made(
         source.name, recipe, entry.folder / _TFLITE, entry.folder / _RECORD, cached=entry.found
     )
-
-
-def seen(pictures: Pictures, imgsz: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
-    """The pictures that a sensitivity was measured on, in its order, as the network takes them.
-
-    imgsz: height and width.  float32 [1, h, w, 3].
-
-    By their contents and not by the names it keeps: those may repeat in other folders.
-    """
-    from targets.agent.frames import FrameUnreadable, letterbox, read_picture
-    from targets.agent.inputs import pack
-
-    for path in pictures.spread(SENSITIVITY_IMAGES).paths:
-        try:
-            picture = read_picture(path)
-        except FrameUnreadable:  # left out there too
-            continue
-        yield pack(letterbox(picture, imgsz).pixels, "float32")
 
 
 def read_labels(path: Path) -> list[str]:

@@ -15,14 +15,20 @@ def quantizer_sha256() -> str:
 
 
 def deciding() -> tuple[Path, ...]:
-    """The packages that decide the bytes, whole: no list of modules to fall behind; `making`."""
+    """The packages that decide the bytes, whole: no list of modules to fall behind; and what
+    hands pictures to them."""
     import targets.agent
+    import toolchain.calibrationset
     import toolchain.making
     import toolchain.quantize
     import toolchain.tflite
 
     packages = (toolchain.quantize, toolchain.tflite, targets.agent)
-    return (*(Path(package.__path__[0]) for package in packages), Path(toolchain.making.__file__))
+    modules = (toolchain.making, toolchain.calibrationset)
+    return (
+        *(Path(package.__path__[0]) for package in packages),
+        *(Path(module.__file__) for module in modules),
+    )
 
 
 def code_sha256(places: Sequence[Path]) -> str:

@@ -16,10 +16,11 @@ from typing import Final
 
 from targets.progress import SILENT, Progress
 from toolchain import making
+from toolchain.calibrationset import Pictures
 from toolchain.convert import FloatModel
 from toolchain.errors import EmptyCalibration, OutOfRange
 from toolchain.judging import Judge
-from toolchain.making import Made, Pictures, Source
+from toolchain.making import Made, Source
 from toolchain.quantize import Options, Recipe
 from toolchain.quantize.budget import Budget
 

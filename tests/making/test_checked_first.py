@@ -10,8 +10,8 @@ from targets.places import cache_dir
 from tests.convert.conftest import IMGSZ
 from tests.quantize import models
 from toolchain import pipeline
+from toolchain.calibrationset import find_calibration
 from toolchain.errors import OutOfRange, RecipeError
-from toolchain.making import find_calibration
 from toolchain.quantize import W4E_A8, W8C_A8, Options, planfile
 from toolchain.quantize.budget import Budget
 from toolchain.quantize.recipe import Recipe

@@ -12,7 +12,8 @@ import pytest
 from tests.quantize import models
 from tests.quantize.test_equalize import tiny
 from toolchain import making
-from toolchain.making import Made, find_calibration
+from toolchain.calibrationset import find_calibration
+from toolchain.making import Made
 from toolchain.quantize import W8C_A8, Options, layertable, parse
 
 

@@ -16,8 +16,9 @@ from PIL import Image
 
 from tests.quantize import models
 from toolchain import making, makingcode
+from toolchain.calibrationset import find_calibration
 from toolchain.errors import OutOfRange, RecipeError
-from toolchain.making import Made, find_calibration
+from toolchain.making import Made
 from toolchain.quantize import W8C_A8, Options, parse, planfile
 from toolchain.quantize.recovery import Settings
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.quantize import models
+from toolchain.calibrationset import Pictures
 from toolchain.errors import EmptyCalibration, UnsupportedModel
 from toolchain.judging import Judge
-from toolchain.making import Pictures
 from toolchain.predicting import BUDGETS, Try, lost_points, parted, recipe_at, search
 from toolchain.quantize import W4E_A8, parse
 

@@ -10,7 +10,7 @@ import pytest
 
 from targets.agent.frames import letterbox, read_picture
 from targets.agent.inputs import pack
-from toolchain import demo, making
+from toolchain import calibrationset, demo, making
 from toolchain.evaluate.pictures import find_pictures
 from toolchain.quantize import for_bits
 
@@ -55,7 +55,7 @@ def theirs(model: Path, calibration: list[np.ndarray]) -> bytes:
 @pytest.mark.slow
 def test_int8_is_no_further_from_float_than_ai_edge_quantizers() -> None:
     data = demo.material()
-    pictures = making.find_calibration(data.calibration)
+    pictures = calibrationset.find_calibration(data.calibration)
     source = making.read_weights("yolov5s-seg")
     made = making.make_float(source, IMGSZ)
     ours = making.make_quantized(source, made, pictures, for_bits(8)).path.read_bytes()

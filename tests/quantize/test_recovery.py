@@ -258,13 +258,13 @@ def test_a_model_that_only_ever_sees_black_is_recovered(small: Subject) -> None:
 @pytest.fixture(scope="module")
 def real() -> tuple[Subject, Pictures]:
     """YOLOv5s at 96x128, its calibration pictures, and five photos that it is scored on."""
-    from toolchain import demo, making
+    from toolchain import calibrationset, demo, making
     from toolchain.evaluate.pictures import find_pictures
 
     data = demo.material()
     source = making.read_weights("yolov5s-seg")
     made = making.make_float(source, (96, 128))
-    pictures = making.find_calibration(data.calibration)
+    pictures = calibrationset.find_calibration(data.calibration)
     sensitivity = making.make_sensitivity(made, pictures)
 
     def read(paths: Any) -> tuple[NDArray[np.float32], ...]:

@@ -9,11 +9,11 @@ from targets.agent.plan import PlanFile
 from targets.files import sha256_file
 from targets.places import cache_dir
 from tests.places import shared_coco
-from toolchain import making
+from toolchain import calibrationset, making
+from toolchain.calibrationset import Pictures
 from toolchain.convert import FloatModel
 from toolchain.evaluate import datasets
 from toolchain.evaluate.truth import Dataset
-from toolchain.making import Pictures
 from toolchain.study import identity
 from toolchain.study.material import Material, Opened
 
@@ -53,7 +53,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="session")
 def pictures() -> Pictures:
-    return making.find_calibration(shared_coco() / "calib" / "images", limit=CALIBRATION)
+    return calibrationset.find_calibration(shared_coco() / "calib" / "images", limit=CALIBRATION)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toolchain import making
-from toolchain.making import Pictures
+from toolchain import calibrationset
+from toolchain.calibrationset import Pictures
 from toolchain.quantize import Options, parse, quantize
 from toolchain.quantize.granularity import Channel, Group, Layer, Network
 from toolchain.study import models
@@ -181,7 +181,7 @@ def test_pictures_of_one_name_in_two_folders_are_two_pictures(
         paths.append(tmp_path / str(number) / "picture.jpg")
         paths[-1].parent.mkdir()
         paths[-1].write_bytes(path.read_bytes())
-    again = making.find_calibration(tmp_path, limit=2)
+    again = calibrationset.find_calibration(tmp_path, limit=2)
     assert [path.name for path in again.paths] == ["picture.jpg"] * 2
     first, second = Opened(dataclasses.replace(material, pictures=again)).seen()
     assert not np.array_equal(first, second)

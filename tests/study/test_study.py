@@ -20,9 +20,9 @@ import pytest
 from targets.errors import RunIncomplete
 from tests.places import shared_coco
 from tests.study.conftest import CALIBRATION, IMAGES, IMGSZ
+from toolchain.calibrationset import Pictures
 from toolchain.errors import DataError
 from toolchain.evaluate.truth import Dataset
-from toolchain.making import Pictures
 from toolchain.study import engine, grid
 from toolchain.study.conduct import Asked, conduct
 from toolchain.study.engine import Here

@@ -28,12 +28,12 @@ class Made(NamedTuple):
 @pytest.fixture(scope="session")
 def real() -> Made:
     """YOLOv5s on five COCO photos; made once a machine, the cache is the user's own."""
-    from toolchain import demo, making
+    from toolchain import calibrationset, demo, making
     from toolchain.evaluate.pictures import find_pictures
     from toolchain.quantize import for_bits
 
     data = demo.material()
-    pictures = making.find_calibration(data.calibration)
+    pictures = calibrationset.find_calibration(data.calibration)
     source = making.read_weights("yolov5s-seg")
     made = making.make_float(source, IMGSZ)
     w8 = making.make_quantized(source, made, pictures, for_bits(8)).path.read_bytes()

@@ -19,7 +19,7 @@ from targets.agent import expand
 from tests.quantize import models
 from tests.tflite.conftest import IMGSZ as REAL_IMGSZ
 from tests.tflite.conftest import Made
-from toolchain import demo, example, making
+from toolchain import calibrationset, demo, example, making
 from toolchain.cli.main import _run
 from toolchain.quantize import W8C_A8, Options, calibrate, coded, parse, quantize
 from toolchain.tflite import flatbuffer
@@ -165,7 +165,7 @@ def iou(one: list[float], other: list[float]) -> float:
 def shapes(real: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The same detector as people would run it: by what its inputs and outputs are."""
     folder = tmp_path_factory.mktemp("shapes")
-    pictures = making.find_calibration(demo.material().calibration)
+    pictures = calibrationset.find_calibration(demo.material().calibration)
     source = making.read_weights("yolov5s-seg")
     made = making.make_float(source, REAL_IMGSZ)
     paths = {name: folder / f"{name}.tflite" for name in ("int8", "all-int8", "packed")}

@@ -176,7 +176,7 @@ def making_of(
 
     Raises as `check_recipes`, before anything is read; EmptyCalibration.
     """
-    from toolchain.making import find_calibration
+    from toolchain.calibrationset import find_calibration
     from toolchain.pipeline import Making
 
     recipes, options = check_recipes(asked)

@@ -114,7 +114,7 @@ def study(
       halfbyte study --weights best.pt --images val/ --annotations val.json \\
           --calibration train/ --imgsz 320 --quick --out studies/best
     """
-    from toolchain import making
+    from toolchain import calibrationset
     from toolchain.study import grid, written
     from toolchain.study.conduct import Asked, conduct
 
@@ -135,7 +135,7 @@ def study(
             Asked(
                 weights=weights,
                 imgsz=size,
-                calibration=making.find_calibration(calibration, limit=calibration_limit),
+                calibration=calibrationset.find_calibration(calibration, limit=calibration_limit),
                 dataset=dataset,
                 grid=chosen,
                 names=names,

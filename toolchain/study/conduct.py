@@ -14,9 +14,9 @@ from targets.files import sha256_file
 from targets.progress import SILENT, Progress
 from toolchain import making
 from toolchain.cache import content_key
+from toolchain.calibrationset import Pictures
 from toolchain.errors import DataError
 from toolchain.evaluate.truth import Dataset
-from toolchain.making import Pictures
 from toolchain.study import identity, remaining
 from toolchain.study.cell import Cell
 from toolchain.study.choose import Candidate, best

@@ -17,11 +17,11 @@ from targets.agent.plan import PlanFile
 from targets.files import sha256_file
 from targets.places import cache_dir
 from targets.progress import SILENT, Progress
-from toolchain import making
+from toolchain import calibrationset, making
 from toolchain.cache import Cache
+from toolchain.calibrationset import Pictures
 from toolchain.convert import FloatModel
 from toolchain.errors import DataError, UnsupportedModel
-from toolchain.making import Pictures
 from toolchain.quantize.graph import FloatGraph, check_weights
 from toolchain.study import float_moments, identity
 from toolchain.tflite import flatbuffer, metadata
@@ -69,7 +69,7 @@ class Opened:
 
     def seen(self, limit: int | None = None) -> list[NDArray[np.float32]]:
         """The pictures of the sensitivity, in its order: float32 [1, h, w, 3]."""
-        return list(islice(making.seen(self.material.pictures, self.graph.imgsz), limit))
+        return list(islice(calibrationset.seen(self.material.pictures, self.graph.imgsz), limit))
 
     def _gathered(self, progress: Progress) -> Path:
         made, pictures = self.material.float_model, self.material.pictures
