@@ -27,7 +27,7 @@ def deciding() -> tuple[Path, ...]:
     modules = (toolchain.making, toolchain.calibrationset)
     return (
         *(Path(package.__path__[0]) for package in packages),
-        *(Path(module.__file__) for module in modules),
+        *(Path(str(module.__file__)) for module in modules),
     )
 
 
