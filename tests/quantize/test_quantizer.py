@@ -265,7 +265,7 @@ def one_layer(tmp_path: Path) -> Subject:
 
 def enough(recipe: Recipe) -> Budget | None:
     """For models that are mostly tables."""
-    return Budget(bits_per_weight=1000.0) if recipe.granularity == "e" else None
+    return None if recipe.default_budget is None else Budget(bits_per_weight=1000.0)
 
 
 @each_recipe
