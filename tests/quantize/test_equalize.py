@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -31,6 +32,7 @@ from toolchain.quantize.equalize import (
 )
 from toolchain.quantize.rescale import SPARE, rescaled, room
 from toolchain.tflite import flatbuffer
+from toolchain.tflite.elements import INT32
 
 sizes = arrays(np.float64, 12, elements=st.floats(0, 1e4))
 
@@ -195,3 +197,28 @@ def test_channels_of_even_size_are_left_as_they_are(tmp_path: Path) -> None:
     path.write_bytes(net.finish(x, y))
     assert is_possible(path)
     assert equalize(path, models.pictures(tmp_path / "pictures", 3), W8C_A8, Options()) is None
+
+
+def test_slices_of_channels_beside_others_are_passed_over(tmp_path: Path) -> None:
+    """They share a scale with channels that may move, and are fewer than what they are cut from."""
+    sizes = np.array([1, 2**-3, 2**-3, 2**-3], np.float32)
+    uneven = np.broadcast_to(sizes[:, None, None, None], (4, 1, 1, 3))
+    evening = np.broadcast_to(np.concatenate([1 / sizes, np.ones(4, np.float32)]), (2, 1, 1, 8))
+    net = models.Net()
+    x = net.picture()
+    whole = net.conv(x, 8, "whole")
+    begin, end, strides = (
+        net.graph.constant(f"half/{index}", np.array(values, np.int32), INT32)
+        for index, values in enumerate(((0, 0, 0, 0), (0, 0, 0, 4), (1, 1, 1, 1)))
+    )
+    half = net._tensor("half", (models.SIDE, models.SIDE, 4))
+    options = schema.StridedSliceOptionsT(beginMask=0b0111, endMask=0b0111)
+    net.graph.operator("STRIDED_SLICE", [whole, begin, end, strides], [half], options)
+    free = net.conv(x, 4, "free", weights=uneven, bias=np.zeros(4, np.float32))
+    reader = net.conv(net.concat([free, half], "joined"), 2, "reader", weights=evening)
+    path = tmp_path / "sliced.tflite"
+    path.write_bytes(net.finish(x, reader))
+    found = equalize(path, models.pictures(tmp_path / "pictures", 3), W8C_A8)
+    assert found is not None
+    assert {layer for unit in found.units for layer in unit["octaves"]} == {"free"}
+    same_bits(path.read_bytes(), found.model, models.pixels(2))
