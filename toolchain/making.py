@@ -176,6 +176,7 @@ def make_equalized(
             "pictures": chosen.hashes,
             "recipe": str(recipe),
             "plan": repr(options.plan),
+            "float_boxes": options.float_boxes,
             "code": quantizer_sha256(),
         }
     )

@@ -11,30 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from targets.agent import wire
 from targets.agent.expand import read, to_bytes
 from targets.agent.expand_apart import FILE, MEMORY, Expander, path_of
 from targets.agent.faults import Interrupted
-from tests.agent.running import kinds, of_kind, records_of, run, small_plan, start
-from tests.tflite.packing_cases import (
-    coded_filter,
-    int4_model,
-    int8_model,
-    mixed,
-    packed_mixed,
-)
-from toolchain.quantize import coded
+from tests.agent.expanding import ends, packed_large
+from tests.tflite.packing_cases import int4_model, mixed, packed_mixed
 from toolchain.tflite.flatbuffer import serialize
-from toolchain.tflite.packed import pack
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-
-
-def packed_large():
-    """One filter of 9 MB: its expanding takes long enough to be met."""
-    codes = coded_filter("nibbles", (1024, 3, 3, 1024), seed=2)
-    model, places = int8_model({"conv": coded.expand(codes)})
-    return pack(model, {places["conv"]: codes})
 
 
 @pytest.fixture(scope="module")
@@ -277,99 +261,3 @@ def test_at_work_it_ends_with_its_parent(tmp_path):
         parent.kill()
         assert parent.stdout.read() == b""  # ends when both have
     assert ends(child)
-
-
-# -- the agent with such a process at work
-
-
-@contextlib.contextmanager
-def halted(agent, folder, model, **changes):
-    """An agent whose expanding process is stopped at its beginning; that process's id."""
-    plan = small_plan(folder, model, pictures=0, head=None, **changes)
-    process = start(agent)
-    child = 0
-    try:
-        process.stdin.write(plan.to_json())
-        process.stdin.close()
-        process.stdin = None
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while not child:
-            assert process.poll() is None, "it ended before its child was met"
-            child = int((children.read_text().split() or [0])[0])
-        os.kill(child, signal.SIGSTOP)
-        yield process, child
-    finally:
-        for pid in (process.pid, child):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.communicate(timeout=30)
-
-
-def kept_files(folder):
-    return sorted(path.name for path in folder.iterdir() if ".expanded-" in path.name)
-
-
-def ends(pid):
-    """Whether it does so, soon."""
-    deadline = time.monotonic() + 5
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not is_running(pid)
-
-
-def is_running(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_while_it_expands_ends_both(agent, tmp_path, large, number):
-    with halted(agent, tmp_path, large) as (process, child):
-        assert len(kept_files(tmp_path)) == 1
-        process.send_signal(number)
-        out, err = process.communicate(timeout=30)
-        assert not is_running(child)
-    records = records_of(out)
-    assert process.returncode == 1, err
-    assert kinds(records)[-2:] == ["Peak", "Failed"]
-    assert (records[-1].kind, records[-1].message) == ("interrupted", number.name)
-    assert not of_kind(records, wire.Loaded)
-    assert kept_files(tmp_path) == []
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_child_that_the_kernel_kills_is_told_as_too_little_memory(agent, tmp_path, large, keep):
-    with halted(agent, tmp_path, large, keep_expanded=keep) as (process, child):
-        os.kill(child, signal.SIGKILL)
-        out, _ = process.communicate(timeout=30)
-    failed = records_of(out)[-1]
-    assert failed.kind == "out-of-memory"
-    assert "was killed" in failed.message
-    assert kept_files(tmp_path) == []
-
-
-def test_it_does_not_outlive_the_agent_for_long(agent, tmp_path, large):
-    with halted(agent, tmp_path, large) as (process, child):
-        process.kill()
-        os.kill(child, signal.SIGCONT)
-        out, _ = process.communicate(timeout=30)  # the end of its streams: none holds them any more
-        assert kinds(records_of(out))[-1] in ("Hello", "Facts", "Loading")
-        assert ends(child)
-
-
-def test_a_model_that_is_not_the_one_that_was_sent_leaves_nothing(agent, tmp_path):
-    plan = small_plan(tmp_path, packed_mixed(), pictures=0, head=None)
-    Path(plan.model.path).write_bytes(packed_mixed(seed=1))
-    done = run(agent, plan)
-    assert records_of(done.stdout)[-1].kind == "file-changed"
-    assert kept_files(tmp_path) == []
-
-
-def test_the_record_tells_what_that_process_took(agent, tmp_path, large):
-    plan = small_plan(tmp_path, large, pictures=0, head=None)
-    first, second = (of_kind(records_of(run(agent, plan).stdout), wire.Loaded)[0] for _ in range(2))
-    assert first.expand_peak_rss_bytes > 4_500_000
-    assert second.expand_peak_rss_bytes is None

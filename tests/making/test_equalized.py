@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.quantize import models
-from tests.quantize.test_equalize import tiny
+from tests.quantize.uneven import tiny
 from toolchain import making
 from toolchain.calibrationset import find_calibration
 from toolchain.making import Made
@@ -76,3 +76,9 @@ def test_silu_gives_the_same_bytes_and_asks_for_nothing(folder: Path) -> None:
 
 def test_float_activations_leave_channels_as_they_are(folder: Path) -> None:
     assert "equalized" not in record_of(made_of(folder, tiny(2), parse("w8c")))
+
+
+def test_what_was_found_with_float_boxes_is_not_taken_for_int8_ones(folder: Path) -> None:
+    for asked in (True, False, True):
+        made_of(folder, tiny(2), float_boxes=asked)
+    assert len(list((folder / "cache" / "equalized").glob("*/record.json"))) == 2

@@ -41,7 +41,7 @@ def test_a_step_that_does_not_fit_leaves_its_room_to_others() -> None:
     assert allocate({0: large, 1: little}, 30) == {0: large[0], 1: little[1]}
 
 
-def test_what_no_price_of_a_bit_makes_best_is_never_taken() -> None:
+def test_what_no_price_of_a_bit_makes_best_is_not_on_the_hull() -> None:
     found = of((2, 100), (3, 99), (4, 10), (5, 30), (6, 0))
     assert hull(found) == [found[0], found[2], found[4]]
 

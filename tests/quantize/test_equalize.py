@@ -1,4 +1,4 @@
-"""Factors between layers: which channels may move, by how much, and that nothing else changes."""
+"""Factors between layers: by how much channels move, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from targets.agent.frames import letterbox, read_picture
 from tests.places import shared_coco
 from tests.quantize import models
 from tests.quantize.conftest import calibrated
-from toolchain.quantize import W4E_A8, W8C_A8, Options, foreseen, quantize
-from toolchain.quantize.channels import FIXED, trace
+from tests.quantize.uneven import graph_of, tiny
+from toolchain.quantize import W4E_A8, W8C_A8, Options, quantize
+from toolchain.quantize.channels import trace
 from toolchain.quantize.equalize import (
     MARGIN,
     MOST,
@@ -29,139 +30,11 @@ from toolchain.quantize.equalize import (
     is_possible,
     towards,
 )
-from toolchain.quantize.granularity import Channel, Group
-from toolchain.quantize.graph import FloatGraph
-from toolchain.quantize.methods import Method
 from toolchain.quantize.rescale import SPARE, rescaled, room
 from toolchain.tflite import flatbuffer
+from toolchain.tflite.elements import INT32
 
-RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
 sizes = arrays(np.float64, 12, elements=st.floats(0, 1e4))
-
-
-class Tiny(models.Net):
-    """Blocks as YOLOv7-tiny has them; spread: of channels, a standard deviation in octaves."""
-
-    def __init__(self, spread: float) -> None:
-        super().__init__(3)
-        self.spread = spread
-
-    def block(self, x: int, channels: int, name: str, *, size: int = 1, stride: int = 1) -> int:
-        depth = self.shapes[x][2]
-        by = np.exp2(self.random.normal(0, self.spread, channels)).astype(np.float32)
-        kernel = self.random.normal(0, 1.6, (channels, size, size, depth)) / size / depth**0.5
-        weights = (kernel * by[:, None, None, None]).astype(np.float32)
-        bias = (self.random.normal(0, 0.3, channels) * by).astype(np.float32)
-        made = self.conv(x, channels, name, size=size, stride=stride, weights=weights, bias=bias)
-        return self.leaky(made, f"{name}/leaky")
-
-
-def tiny(spread: float, side: int = models.SIDE) -> bytes:
-    net = Tiny(spread)
-    x = net.picture(side, side)
-    stem = net.block(x, 8, "stem", size=3, stride=2)
-    first, second = net.block(stem, 8, "first"), net.block(stem, 8, "second")
-    third = net.block(second, 8, "third", size=3)
-    fourth = net.block(third, 8, "fourth", size=3)
-    joined = net.block(net.concat([fourth, third, second, first], "joined"), 16, "after")
-    deep = net.block(net.pool(joined, "halved", size=2, stride=2), 8, "deep")
-    last = net.block(net.concat([net.upsample(deep, "up"), joined], "neck"), 16, "last", size=3)
-    outputs = [
-        net.conv(last, channels, name)
-        for name, channels in (("boxes_2", 8), ("objectness_2", 2), ("classes_2", 6))
-    ]
-    return net.finish(x, *outputs)
-
-
-def graph_of(model: bytes) -> FloatGraph:
-    return FloatGraph(flatbuffer.parse(model))
-
-
-def free_layers(model: bytes) -> dict[str, int]:
-    """How many output channels of each convolution may move."""
-    graph = graph_of(model)
-    channels = trace(graph)
-    return {
-        graph.layer(op): int(
-            channels.free[channels.first[op.index] :][: graph.shape(op.inputs[1])[0]].sum()
-        )
-        for op in graph.convolutions
-    }
-
-
-def test_factors_pass_through_leaky_relu_pooling_resizing_and_concatenation() -> None:
-    found = free_layers(tiny(0))
-    moving = {"stem", "first", "second", "third", "fourth", "after", "deep", "last"}
-    assert {layer for layer, count in found.items() if count} == moving
-    assert found["after"] == 16
-
-
-def test_a_concatenation_holds_the_channels_of_its_parts_in_order() -> None:
-    graph = graph_of(tiny(0))
-    channels = trace(graph)
-    by_name = {graph.name(tensor): tensor for tensor in graph.activations()}
-    first = {graph.layer(op): channels.first[op.index] for op in graph.convolutions}
-    expected = [first[name] + np.arange(8) for name in ("fourth", "third", "second", "first")]
-    np.testing.assert_array_equal(channels.of[by_name["joined"]], np.concatenate(expected))
-    assert (channels.of[by_name["images"]] == FIXED).all()
-
-
-def _between(net: models.Net, y: int, how: str) -> tuple[int, ...]:
-    """What reads `y`, and so the outputs of the graph."""
-    reader = net.conv(y, 4, "reader")
-    match how:
-        case "a sum":
-            return (reader, net.conv(net.add(y, y, "sum"), 2, "other"))
-        case "a sigmoid":
-            return (reader, net.conv(net.silu(y, "silu"), 2, "other"))
-        case "an output":
-            return (reader, y)
-        case "an output behind a concatenation":
-            return (reader, net.pool(net.concat([y, y], "twice"), "pool"))
-        case _:
-            return (reader,)
-
-
-@pytest.mark.parametrize(
-    ("how", "activation", "free"),
-    [
-        ("nothing", models.NONE, 6),
-        ("nothing", RELU, 6),
-        ("nothing", RELU6, 0),
-        ("a sum", models.NONE, 0),
-        ("a sigmoid", models.NONE, 0),
-        ("an output", models.NONE, 0),
-        ("an output behind a concatenation", models.NONE, 0),
-    ],
-)
-def test_a_channel_moves_only_where_all_that_read_it_follow(
-    how: str, activation: int, free: int
-) -> None:
-    net = models.Net()
-    x = net.picture()
-    made = net.conv(x, 6, "made", activation=activation)
-    assert free_layers(net.finish(x, *_between(net, made, how)))["made"] == free
-
-
-def test_filters_that_convolutions_share_stay() -> None:
-    net = models.Net()
-    x = net.picture()
-    made = net.conv(x, 4, "made")
-    twins = [net.conv(made, 4, name, weights=np.ones((4, 1, 1, 4), np.float32)) for name in "ab"]
-    model = flatbuffer.parse(net.finish(x, *(net.conv(twin, 2, f"out{twin}") for twin in twins)))
-    assert free_layers(flatbuffer.serialize(model))["made"] == 4
-    a, b = model.subgraphs[0].operators[1:3]
-    b.inputs = np.array([b.inputs[0], a.inputs[1], b.inputs[2]], np.int32)
-    found = free_layers(flatbuffer.serialize(model))
-    assert found["made"] == found["a"] == 0
-
-
-def test_networks_with_silu_are_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "silu.tflite"
-    path.write_bytes(models.wide())
-    assert not is_possible(path)
-    path.write_bytes(tiny(0))
-    assert is_possible(path)
 
 
 @given(sizes, st.floats(1e-3, 1e4), st.sampled_from([0.25, 0.5, 0.75, 1.0]))
@@ -199,52 +72,6 @@ def test_the_quietest_candidate_is_taken_and_only_where_it_is_worth_it() -> None
     assert (found.octaves, found.before, found.after) == ({5: 2}, 1.0, 0.4)
     little = {0: 1.0, 1: 1.1, 2: MARGIN + 0.01, 3: 2.0}
     assert best_of(iter(tried), lambda o: little[int(o[0])], np.array([5, 9])) is None
-
-
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
-def test_foretold_rounding_of_activations_is_what_rounding_makes(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    x = random.normal(0, np.exp2(random.uniform(-3, 3, 6)), (20_000, 6))
-    weights = random.normal(0, 1, (4, 1, 1, 6)).astype(np.float32)
-    step = foreseen.step(x.min(axis=0), x.max(axis=0))
-    error = np.rint(x / step) * step - x
-    made = ((error @ weights[:, 0, 0].T.astype(np.float64)) ** 2).mean(axis=0).sum()
-    variance = foreseen.rounding(np.full(6, step), (x**2).mean(axis=0))
-    assert foreseen.activation_noise(weights, variance) == pytest.approx(made, rel=0.3)
-
-
-METHODS = [
-    Method("uniform", 8, Channel()),
-    Method("uniform", 4, Channel()),
-    Method("grouped", 4, Group(8)),
-    Method("entropy", 4, Channel()),
-]
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from(METHODS))
-@settings(deadline=None)
-def test_factors_on_outputs_cost_nothing_and_noise_falls_with_bits(
-    seed: int, method: Method
-) -> None:
-    random = np.random.default_rng(seed)
-    weights = random.normal(0, 1, (6, 3, 3, 5)).astype(np.float32)
-    power = random.uniform(0.1, 10, 5)
-    octaves = random.integers(-4, 5, 6)[:, None, None, None]
-    own = [foreseen.weight_noise(weights[o : o + 1], power, method) for o in range(6)]
-    moved = np.ldexp(weights, octaves.astype(np.int32))
-    for o in range(6):
-        found = foreseen.weight_noise(moved[o : o + 1], power, method)
-        assert found == pytest.approx(own[o] * 4.0 ** int(octaves[o].item()), rel=1e-6)
-    finer = Method(method.scheme, method.bits + 2, method.granularity)
-    ratio = foreseen.weight_noise(weights, power, method) / foreseen.weight_noise(
-        weights, power, finer
-    )
-    assert 6 < ratio < 50  # 16 and some, by the rounding of few levels
-
-
-def test_a_filter_that_stays_float_makes_no_noise() -> None:
-    assert foreseen.weight_noise(np.ones((2, 1, 1, 3), np.float32), np.ones(3), None) == 0
 
 
 @pytest.fixture(scope="module")
@@ -370,3 +197,28 @@ def test_channels_of_even_size_are_left_as_they_are(tmp_path: Path) -> None:
     path.write_bytes(net.finish(x, y))
     assert is_possible(path)
     assert equalize(path, models.pictures(tmp_path / "pictures", 3), W8C_A8, Options()) is None
+
+
+def test_slices_of_channels_beside_others_are_passed_over(tmp_path: Path) -> None:
+    """They share a scale with channels that may move, and are fewer than what they are cut from."""
+    sizes = np.array([1, 2**-3, 2**-3, 2**-3], np.float32)
+    uneven = np.broadcast_to(sizes[:, None, None, None], (4, 1, 1, 3))
+    evening = np.broadcast_to(np.concatenate([1 / sizes, np.ones(4, np.float32)]), (2, 1, 1, 8))
+    net = models.Net()
+    x = net.picture()
+    whole = net.conv(x, 8, "whole")
+    begin, end, strides = (
+        net.graph.constant(f"half/{index}", np.array(values, np.int32), INT32)
+        for index, values in enumerate(((0, 0, 0, 0), (0, 0, 0, 4), (1, 1, 1, 1)))
+    )
+    half = net._tensor("half", (models.SIDE, models.SIDE, 4))
+    options = schema.StridedSliceOptionsT(beginMask=0b0111, endMask=0b0111)
+    net.graph.operator("STRIDED_SLICE", [whole, begin, end, strides], [half], options)
+    free = net.conv(x, 4, "free", weights=uneven, bias=np.zeros(4, np.float32))
+    reader = net.conv(net.concat([free, half], "joined"), 2, "reader", weights=evening)
+    path = tmp_path / "sliced.tflite"
+    path.write_bytes(net.finish(x, reader))
+    found = equalize(path, models.pictures(tmp_path / "pictures", 3), W8C_A8)
+    assert found is not None
+    assert {layer for unit in found.units for layer in unit["octaves"]} == {"free"}
+    same_bits(path.read_bytes(), found.model, models.pixels(2))

@@ -10,12 +10,15 @@ from tests.quantize import models
 from tests.quantize.conftest import Subject
 from toolchain.errors import OutOfRange, RecipeError
 from toolchain.quantize import Quantized, parse, planfile, quantize
+from toolchain.quantize.allocation import allocate
 from toolchain.quantize.budget import Budget
-from toolchain.quantize.candidates import Candidate, candidates, methods
+from toolchain.quantize.candidates import Candidate, candidates, methods, sample
 from toolchain.quantize.coded import CodedFilter
 from toolchain.quantize.layertable import of_record
 from toolchain.quantize.plantext import plan_text
 from toolchain.quantize.recovery import Settings
+from toolchain.tflite import flatbuffer
+from toolchain.tflite.elements import INT8
 from toolchain.tflite.packed_codecs import stored_bits
 
 MIXED = parse("w4m-a8")
@@ -29,6 +32,18 @@ def made(subject: Subject, bits_per_weight: float, **options: object) -> Quantiz
 
 def bits_of(found: Quantized) -> dict[str, tuple[str, int]]:
     return {one["layer"]: (one["scheme"], one["bits"]) for one in found.record["layers"]}
+
+
+def filters_of(model: bytes) -> dict[str, NDArray[np.int8]]:
+    """Int8 filters [O, H, W, I] by layer."""
+    tree = flatbuffer.parse(model)
+    found = {}
+    for tensor in tree.subgraphs[0].tensors:
+        data = tree.buffers[tensor.buffer].data
+        if tensor.type == INT8.code and data is not None and len(data):
+            layer, _, _ = tensor.name.decode().rpartition("/")
+            found[layer] = np.asarray(data, np.uint8).view(np.int8).reshape(tensor.shape)
+    return found
 
 
 def score_error(subject: Subject, found: Quantized) -> float:
@@ -60,11 +75,17 @@ def test_layers_are_stored_in_more_than_one_way(wide: Subject) -> None:
     assert all(bits <= 4 or bits == 8 for _, bits, _ in ways)
 
 
-def test_filters_below_eight_bits_have_sixteen_levels_or_fewer(wide: Subject) -> None:
-    for layer in made(wide, 5.0).record["layers"]:
-        if layer["scheme"] == "codebook" and not layer["float_output"]:
-            channels = layer["shape"][0] if layer["granularity"] == "channel" else 1
-            assert layer["levels"] <= min(255, channels * 2 ** layer["bits"])
+def test_filters_below_eight_bits_have_so_many_levels_a_channel_or_group(wide: Subject) -> None:
+    found = made(wide, 5.0)
+    filters = filters_of(models.expanded(found.model))
+    few = [one for one in found.record["layers"] if one["bits"] < 8 and not one["float_output"]]
+    assert few
+    for layer in few:
+        rows = filters[layer["layer"]].reshape(layer["shape"][0], -1)
+        _, _, size = layer["granularity"].partition("group ")
+        for start in range(0, rows.shape[1], int(size or rows.shape[1])):
+            for row in rows[:, start : start + int(size or rows.shape[1])]:
+                assert len(np.unique(row)) <= 2 ** layer["bits"], layer
 
 
 def test_its_plan_makes_the_same_model_again(wide: Subject) -> None:
@@ -82,6 +103,23 @@ def test_a_layer_that_the_outputs_hardly_feel_gets_fewer_bits() -> None:
     for loud, quiet in zip(*felt, strict=True):
         assert quiet.bits == loud.bits
         assert quiet.cost == pytest.approx(1e-3 * loud.cost)
+    taken = allocate(dict(enumerate(felt)), 2 * 6 * weights.size)
+    assert taken is not None
+    assert taken[0].bits > taken[1].bits
+
+
+def test_a_sample_without_any_channel_that_is_felt_still_counts() -> None:
+    """Every fourth channel is looked at, and none of them is the one that matters."""
+    weights = np.random.default_rng(5).laplace(size=(64, 1, 1, 16384)).astype(np.float32)
+    assert sample(weights).step == 4
+    felt = np.zeros(64)
+    felt[1] = 3.0
+    ways = methods(4)[-1:]
+    inputs, floor = np.ones(16384), np.zeros(64)
+    (hidden,) = candidates(weights, felt, inputs, floor, ways, size_of)
+    (even,) = candidates(weights, np.full(64, 3 / 64), inputs, floor, ways, size_of)
+    assert hidden.cost == pytest.approx(even.cost)
+    assert hidden.cost > 0
 
 
 def test_a_sample_of_channels_tells_size_and_cost_of_all() -> None:

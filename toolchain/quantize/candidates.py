@@ -72,8 +72,10 @@ def candidates(
     rows = sample(exact)
     part, felt = exact[rows], sensitivity[rows]
     more = len(exact) / len(part)
-    # A sample that happens to miss what is felt must not make a layer look as if nothing were.
-    weight = float(sensitivity.sum() / felt.sum()) if felt.any() else more
+    if not felt.any():
+        # A sample that happens to miss what is felt must not make a layer look as if nothing were.
+        felt = np.ones(len(part))
+    weight = float(sensitivity.sum() / felt.sum())
     found = []
     for way in ways:
         scheme: Any = SCHEMES[way.scheme]

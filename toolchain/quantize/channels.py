@@ -84,7 +84,7 @@ def trace(graph: FloatGraph) -> Channels:
             made = np.arange(start, start + graph.shape(operation.inputs[1])[0])
             of[operation.output] = made
             fixed[made] = not _passes_positive(operation.options)
-        elif (follow := _FOLLOWING.get(operation.kind)) and follow(graph, operation):
+        elif follows(graph, operation):
             of[operation.output] = np.concatenate(sources)
         else:
             for origins in sources:
@@ -108,6 +108,12 @@ def units(graph: FloatGraph, channels: Channels) -> tuple[Unit, ...]:
         found.append(Unit(groups, frozenset(origins.union(*(u.origins for u in touching)))))
     # The output of a fixed scale, joined with other channels, cannot follow a factor.
     return tuple(unit for unit in found if all(group.fixed is None for group in unit.groups))
+
+
+def follows(graph: FloatGraph, operation: Operation) -> bool:
+    """Whether its output channels are those of its inputs, one input after another."""
+    holds = _FOLLOWING.get(operation.kind)
+    return holds is not None and holds(graph, operation)
 
 
 def _none(graph: FloatGraph, tensor: int) -> Origins:

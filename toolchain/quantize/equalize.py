@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from targets.progress import SILENT, Progress
 from toolchain.quantize import foreseen
-from toolchain.quantize.channels import FIXED, Channels, Unit, trace, units
+from toolchain.quantize.channels import FIXED, Channels, Unit, follows, trace, units
 from toolchain.quantize.graph import FloatGraph
 from toolchain.quantize.methods import Method
 from toolchain.quantize.observe import ChannelStatistics, channel_statistics
@@ -228,7 +228,10 @@ def _variances(
         if operation.output not in inside:
             continue
         if operation.rule.copies:
-            found[operation.output] = np.concatenate([found[t] for t in operation.data])
+            copied = np.concatenate([found[t] for t in operation.data])
+            if not follows(graph, operation):  # which channel went where is not known
+                copied = np.full(graph.shape(operation.output)[-1], copied.max())
+            found[operation.output] = copied
         else:
             found[operation.output] = own[operation.output]
             if operation.kind == "LEAKY_RELU" and operation.data[0] in found:

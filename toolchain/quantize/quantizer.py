@@ -66,8 +66,8 @@ def quantize(
 
     With int8 activations: input int8 at scale 1/255 and zero point -128, each output at a scale
     of its own.  sensitivity: weighs errors by what they do to the outputs; entropy-coded weights
-    need it.  pictures: float32 [1, h, w, 3], those of `sensitivity` in its order, for recovery;
-    without them weights are rounded to nearest.
+    and mixtures need it.  pictures: float32 [1, h, w, 3], those of `sensitivity` in its order, for
+    recovery; without them weights are rounded to nearest.
     Raises MalformedModel, UnsupportedModel, NotFinite (layer, channel, count), OutOfRange (an
     impossible budget), DataError (statistics of another model), RecipeError, InputError
     (`device.chosen`).
