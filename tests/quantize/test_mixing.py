@@ -96,6 +96,15 @@ def test_its_plan_makes_the_same_model_again(wide: Subject) -> None:
     assert bits_of(again) == bits_of(first)
 
 
+@pytest.mark.parametrize("wanted", [80.0, 1e12])
+def test_room_for_all_makes_int8_and_a_plan_that_can_be_read(wide: Subject, wanted: float) -> None:
+    budget = Budget(bits_per_weight=wanted)
+    found = wide.quantize(MIXED, budget=budget, recovery=None)
+    assert set(bits_of(found).values()) == {("uniform", 8)}
+    plan = planfile.parse(plan_text(of_record(found.record, "all")))
+    assert wide.quantize(MIXED, plan=plan, recovery=None).model == found.model
+
+
 def test_a_layer_that_the_outputs_hardly_feel_gets_fewer_bits() -> None:
     rng = np.random.default_rng(3)
     weights = rng.normal(size=(32, 3, 3, 16)).astype(np.float32)

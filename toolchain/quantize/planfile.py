@@ -55,7 +55,8 @@ MAX_LINE: Final = 1000
 
 MAX_LAYERS: Final = 10_000
 MAX_NAME: Final = 800
-MOST_BUDGET: Final = 64.0
+MOST_BUDGET: Final = 1e6
+"""Far above what any model takes; a budget in bytes may be."""
 
 _TOP: Final = ("schema", "version", "recipe", "budget", "float_boxes", "default", "layer")
 

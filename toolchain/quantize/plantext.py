@@ -6,7 +6,7 @@ import json
 
 from toolchain.quantize.choice import of_recipe, words_of
 from toolchain.quantize.layertable import LayerRow, LayerTable
-from toolchain.quantize.planfile import SCHEMA, VERSION
+from toolchain.quantize.planfile import MOST_BUDGET, SCHEMA, VERSION
 from toolchain.quantize.recipe import parse
 
 
@@ -45,7 +45,7 @@ def _head(table: LayerTable) -> str:
     if table.budget is not None:
         lines += [
             "# Bits per weight of the whole file: used where an entropy-coded layer has no bits.",
-            f"budget = {table.budget:.6g}",
+            f"budget = {min(table.budget, MOST_BUDGET):.6g}",
         ]
     lines.append(f"float_boxes = {_flag(table.float_boxes)}")
     return "\n".join(lines) + "\n"
