@@ -82,6 +82,17 @@ def test_layers_without_bits_share_what_the_others_leave_of_the_budget(wide: Sub
     assert made.record["bits_per_weight"] == pytest.approx(4.5, rel=0.03)
 
 
+@pytest.mark.parametrize("budget", [4.5, 5.0, 6.0])
+def test_a_budget_beside_codebooks_is_spent(wide: Subject, budget: float) -> None:
+    """What their indices take is known only when they are coded."""
+    layer = '[[layer]]\nname = "{}"\nscheme = "codebook"\nbits = 4\n'
+    plan = planfile.parse(
+        HEAD + f"budget = {budget}\n" + layer.format("down") + layer.format("last")
+    )
+    made = wide.quantize(W4E_A8, plan=plan)
+    assert 0.97 * budget < made.record["bits_per_weight"] <= budget
+
+
 def test_a_layer_that_is_not_named_takes_the_default(small: Subject) -> None:
     plan = planfile.parse(
         HEAD + '[default]\nscheme = "codebook"\nbits = 4\n[[layer]]\nname = "stem"\nbits = 3\n'

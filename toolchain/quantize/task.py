@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -143,17 +144,25 @@ class Task:
 
         Where methods are still open, for all but codes of any kind.
         """
-        methods, coded_so = self.chosen.methods, self.chosen.entropy_coded
-        if self.leaves_open:
-            methods = dict.fromkeys(methods, Method(entropy.NAME, 4, Channel()))
-            coded_so = tuple(methods)
-        made = {
-            op.index: blank(methods[op.index], self.graph.shape(op.inputs[1]), op.index)
-            for op in self.graph.convolutions
-        }
+        made = self._blanks
+        coded_so = tuple(made) if self.leaves_open else self.chosen.entropy_coded
         coded = (made[index].coded for index in coded_so)
         codes = sum(stored_bits(filter_) for filter_ in coded if filter_ is not None)
         return 8 * len(self.file_of(self.plan(groups, made), "packed")) - codes
+
+    @functools.cached_property
+    def _blanks(self) -> dict[int, Recovered]:
+        methods = self.chosen.methods
+        if self.leaves_open:
+            methods = dict.fromkeys(methods, Method(entropy.NAME, 4, Channel()))
+        return {
+            op.index: blank(
+                methods[op.index],
+                self.graph.constant(op.inputs[1]).astype(np.float32),
+                op.index,
+            )
+            for op in self.graph.convolutions
+        }
 
     def _blank_groups(self) -> tuple[GroupPlan, ...]:
         """Activations at one scale, which takes no more room than many."""
