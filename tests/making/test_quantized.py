@@ -40,7 +40,9 @@ def quantize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quantize:
     source: Any = SimpleNamespace(name="mine")
 
     def quantized(folder: Path, recipe: Any = W8C_A8, **options: Any) -> Made:
-        asked = Options(**({"recovery": Settings(patches=32)} | options))
+        # Equalized, each recipe would have a float model, and so a calibration, of its own.
+        usual = {"recovery": Settings(patches=32), "equalize": False}
+        asked = Options(**(usual | options))
         return making.make_quantized(source, made, find_calibration(folder), recipe, asked)
 
     return quantized
