@@ -41,7 +41,7 @@ def quantize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quantize:
 
     def quantized(folder: Path, recipe: Any = W8C_A8, **options: Any) -> Made:
         # Equalized, each recipe would have a float model, and so a calibration, of its own.
-        usual = {"recovery": Settings(patches=32), "equalize": False}
+        usual: dict[str, Any] = {"recovery": Settings(patches=32), "equalize": False}
         asked = Options(**(usual | options))
         return making.make_quantized(source, made, find_calibration(folder), recipe, asked)
 
