@@ -17,7 +17,7 @@ from targets.agent import expand
 from targets.agent.heads import Head, Level
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.compose import Graph
-from toolchain.tflite.elements import FLOAT32, INT32
+from toolchain.tflite.elements import FLOAT32, INT32, Element
 from toolchain.tflite.metadata import Metadata, embed
 
 SIDE = 32
@@ -244,14 +244,14 @@ def described(float_bytes: bytes) -> bytes:
     return flatbuffer.serialize(embed(flatbuffer.parse(float_bytes), facts))
 
 
-def constants(model: bytes) -> dict[str, NDArray[np.float32]]:
-    """Float weights and biases by tensor name."""
+def constants(model: bytes, element: Element = FLOAT32) -> dict[str, NDArray[Any]]:
+    """Weights and biases of one element type by tensor name."""
     tree = flatbuffer.parse(model)
     found = {}
     for tensor in tree.subgraphs[0].tensors:
         data = tree.buffers[tensor.buffer].data
-        if tensor.type == FLOAT32.code and data is not None and len(data):
-            values = np.frombuffer(bytes(data), np.float32)
+        if tensor.type == element.code and data is not None and len(data):
+            values = np.frombuffer(bytes(data), element.dtype)
             found[tensor.name.decode()] = values.reshape(tensor.shape)
     return found
 

@@ -13,11 +13,9 @@ from toolchain.quantize import Quantized, parse, planfile, quantize
 from toolchain.quantize.allocation import allocate
 from toolchain.quantize.budget import Budget
 from toolchain.quantize.candidates import Candidate, candidates, methods, sample
-from toolchain.quantize.coded import CodedFilter
 from toolchain.quantize.layertable import of_record
 from toolchain.quantize.plantext import plan_text
 from toolchain.quantize.recovery import Settings
-from toolchain.tflite import flatbuffer
 from toolchain.tflite.elements import INT8
 from toolchain.tflite.packed_codecs import stored_bits
 
@@ -36,14 +34,7 @@ def bits_of(found: Quantized) -> dict[str, tuple[str, int]]:
 
 def filters_of(model: bytes) -> dict[str, NDArray[np.int8]]:
     """Int8 filters [O, H, W, I] by layer."""
-    tree = flatbuffer.parse(model)
-    found = {}
-    for tensor in tree.subgraphs[0].tensors:
-        data = tree.buffers[tensor.buffer].data
-        if tensor.type == INT8.code and data is not None and len(data):
-            layer, _, _ = tensor.name.decode().rpartition("/")
-            found[layer] = np.asarray(data, np.uint8).view(np.int8).reshape(tensor.shape)
-    return found
+    return {name.rpartition("/")[0]: q for name, q in models.constants(model, INT8).items()}
 
 
 def score_error(subject: Subject, found: Quantized) -> float:
@@ -125,8 +116,8 @@ def test_a_sample_without_any_channel_that_is_felt_still_counts() -> None:
     felt[1] = 3.0
     ways = methods(4)[-1:]
     inputs, floor = np.ones(16384), np.zeros(64)
-    (hidden,) = candidates(weights, felt, inputs, floor, ways, size_of)
-    (even,) = candidates(weights, np.full(64, 3 / 64), inputs, floor, ways, size_of)
+    (hidden,) = candidates(weights, felt, inputs, floor, ways, stored_bits)
+    (even,) = candidates(weights, np.full(64, 3 / 64), inputs, floor, ways, stored_bits)
     assert hidden.cost == pytest.approx(even.cost)
     assert hidden.cost > 0
 
@@ -175,14 +166,10 @@ def candidates_of(
         own = weights[part::parts]
         found.append(
             candidates(
-                own, np.full(len(own), felt), inputs, np.zeros(len(own)), methods(4), size_of
+                own, np.full(len(own), felt), inputs, np.zeros(len(own)), methods(4), stored_bits
             )
         )
     return [
         Candidate(some[0].method, sum(c.bits for c in some), sum(c.cost for c in some))
         for some in zip(*found, strict=True)
     ]
-
-
-def size_of(coded: CodedFilter) -> float:
-    return stored_bits(coded)

@@ -57,11 +57,8 @@ class Mixing:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             self._found = dict(zip(open_, pool.map(found, open_), strict=True))
 
-    def plan(self, room_bits: float, *, float_boxes: bool, budget: float) -> PlanFile | None:
-        """The plan whose filters take at most `room_bits`; None where none is so small.
-
-        budget: bits a weight of the whole file, for who reads the plan.
-        """
+    def plan(self, room_bits: float) -> PlanFile | None:
+        """The plan whose filters take at most `room_bits`; None where none is so small."""
         taken = allocate(self._found, room_bits)
         if taken is None:
             return None
@@ -74,7 +71,7 @@ class Mixing:
         layers = tuple(
             (self._names[op.index], _choice(taken.get(op.index))) for op in self._graph.convolutions
         )
-        return PlanFile(self._recipe, budget, float_boxes, None, layers)
+        return PlanFile(self._recipe, layers=layers)
 
     def _measured(self, index: int, taken: Candidate) -> list[Candidate]:
         """The layer's candidates, with sizes of codebooks corrected by that of the whole filter.

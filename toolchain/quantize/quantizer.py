@@ -15,6 +15,7 @@ from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, OutOfRange, RecipeError
 from toolchain.quantize import plan as planning
 from toolchain.quantize.calibration import Calibration
+from toolchain.quantize.chosen import chosen
 from toolchain.quantize.device import on_best
 from toolchain.quantize.learned import learn
 from toolchain.quantize.mixing import Mixing
@@ -106,8 +107,7 @@ class _Work:
         sensitivity: Sensitivity | None,
         options: Options,
     ) -> None:
-        self._float_bytes = float_bytes
-        self._task = self._open_task = Task(float_bytes, recipe, options)
+        self._task = Task(float_bytes, recipe, options)
         self._mixing: Mixing | None = None
         self._graph = self._task.graph
         self._chosen = self._task.chosen
@@ -153,11 +153,10 @@ class _Work:
 
         spare: share of the budget to leave free.  Raises OutOfRange.
         """
-        task = self._open_task
+        task = self._task
         if not task.leaves_open:
             return
         assert self._sensitivity is not None
-        assert task.budget is not None
         if self._mixing is None:
             self._mixing = Mixing(
                 self._graph,
@@ -169,13 +168,11 @@ class _Work:
                 stored_bits,
             )
         room_bits = task.room_bits(groups, spare)
-        plan = self._mixing.plan(room_bits, float_boxes=task.float_boxes, budget=task.budget)
+        plan = self._mixing.plan(room_bits)
         if plan is None:
             bits = room_bits / task.parameters
             raise task.impossible(f"{bits:.3f} are left for codes, too few")
-        options = dataclasses.replace(self._options, plan=plan, budget=None)
-        self._task = Task(self._float_bytes, self._recipe, options)
-        self._chosen = self._task.chosen
+        self._chosen = chosen(self._graph, self._recipe, task.chosen.islands, plan)
 
     def filters(
         self,
@@ -277,7 +274,7 @@ class _Work:
     def over_budget(self, found: Quantized) -> float:
         """By which share of it the file is larger than the budget; 0 or less where it is not."""
         budget = self._task.budget
-        steered = self._chosen.sharing_budget or self._open_task.leaves_open
+        steered = self._chosen.sharing_budget or self._task.leaves_open
         if budget is None or self._task.form != "packed" or not steered:
             return 0.0
         return 8 * len(found.model) / (budget * self._task.parameters) - 1
