@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from targets.agent import wire
-from tests.agent.expanding import ends, is_running, packed_large
+from tests.agent.expanding import packed_large
 from tests.agent.running import kinds, of_kind, records_of, run, small_plan, start
+from tests.processes import ends, runs_still
 from tests.tflite.packing_cases import packed_mixed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
@@ -54,7 +55,7 @@ def test_a_signal_while_it_expands_ends_both(agent, tmp_path, large, number):
         assert len(kept_files(tmp_path)) == 1
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
-        assert not is_running(child)
+        assert not runs_still(child)
     records = records_of(out)
     assert process.returncode == 1, err
     assert kinds(records)[-2:] == ["Peak", "Failed"]

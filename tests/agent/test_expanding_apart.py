@@ -14,7 +14,8 @@ import pytest
 from targets.agent.expand import read, to_bytes
 from targets.agent.expand_apart import FILE, MEMORY, Expander, path_of
 from targets.agent.faults import Interrupted
-from tests.agent.expanding import ends, packed_large
+from tests.agent.expanding import packed_large
+from tests.processes import ends
 from tests.tflite.packing_cases import int4_model, mixed, packed_mixed
 from toolchain.tflite.flatbuffer import serialize
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from targets.keys import make_key
 from targets.ssh import connect
 from targets.target import Target
 from targets.transfer import open_store
+from tests.processes import ends
 from tests.targets import servers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def test_a_client_that_goes_away_hangs_up_on_its_commands(embedded: Target, tmp_
     connection = connect(embedded, deadline=soon())
     process = connection.start(["sleep", "4321"], deadline=soon())
     connection.abort()
-    wait_until_gone(process.pid)
+    assert ends(process.pid)
 
 
 def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ with loopback.started(home=Path(sys.argv[1])) as target:
         port, pid = (int(word) for word in parent.stdout.readline().split())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_until_gone(pid)
+    assert ends(pid)
     with pytest.raises(TargetError):
         connect(Target("pi", "127.0.0.1", port=port, user="x"), deadline=soon())
 
@@ -169,16 +169,3 @@ def test_a_home_that_cannot_be_used_is_an_error_of_the_command(tmp_path: Path) -
         home.rmdir()
         with pytest.raises(CommandFailed, match="cannot start"):
             connection.run("true", deadline=soon())
-
-
-def wait_until_gone(pid: int) -> None:
-    for _ in range(200):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        status = Path(f"/proc/{pid}/stat")
-        if status.exists() and status.read_text().split()[2] == "Z":
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process {pid} is still there")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from targets.agent.records import Hello
@@ -63,16 +60,3 @@ def hello(records: Sequence[Any]) -> Hello:
 
 def of(envelopes: Iterable[Envelope], kind: type[_T]) -> list[_T]:
     return [e.record for e in envelopes if isinstance(e.record, kind)]
-
-
-def runs_still(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def gone(pid: int, within_s: float = 30) -> bool:
-    end = time.monotonic() + within_s
-    while runs_still(pid) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not runs_still(pid)

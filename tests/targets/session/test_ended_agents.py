@@ -21,12 +21,12 @@ from targets.provision.environment import BoardPython
 from targets.session import Patience, run
 from targets.target import Target
 from tests.agent import small_models
+from tests.processes import ends, parent_of
 from tests.targets import conditions
 from tests.targets.session.following import (
     after,
     collect,
     endless,
-    gone,
     hello,
     link,
     until,
@@ -57,13 +57,13 @@ def test_a_kill_of_all_there_is_leaves_an_explanation_too(
     with link(noisy) as connection:
         envelopes = run(connection, board, endless(small), deadline=after())
         agent = hello(until(envelopes, Timed)).pid
-        supervisor = int(Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1])
+        supervisor = parent_of(agent)
         os.kill(supervisor, signal.SIGKILL)
         _, error = collect(envelopes)
     assert isinstance(error, AgentKilled)
     assert error.oom is None
     assert "probably by the kernel's out-of-memory killer" in error.message
-    assert gone(agent)
+    assert ends(agent)
 
 
 def test_too_little_memory_is_told_as_such(
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_the_agent_on_the_board(
         agent = hello(until(envelopes, Timed)).pid
         with pytest.raises(KeyboardInterrupt):
             envelopes.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
-        assert gone(agent)
+        assert ends(agent)
         assert connection.is_open
 
 
@@ -110,7 +110,7 @@ def test_silence_has_an_end(noisy: Target, board: BoardPython, small: Bundle) ->
         _, error = collect(envelopes)
     assert isinstance(error, RunIncomplete)
     assert "Waited 1.5 s for the next record" in error.message
-    assert gone(agent)
+    assert ends(agent)
 
 
 def test_an_interrupt_while_the_run_is_started_leaves_none_on_the_board(

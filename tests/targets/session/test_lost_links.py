@@ -22,15 +22,14 @@ from targets.provision.environment import BoardPython
 from targets.session import Patience, attach, run
 from targets.target import Target
 from targets.transfer import send
+from tests.processes import ends, parent_of, runs_still
 from tests.targets import links, servers
 from tests.targets.session.following import (
     after,
     endless,
-    gone,
     hello,
     link,
     of,
-    runs_still,
     until,
 )
 from toolchain.bundle import Bundle
@@ -100,7 +99,7 @@ def test_a_run_that_nobody_follows_ends_when_it_was_told_to(
     before = until(envelopes, Timed)
     connection.abort()
     agent = hello(before).pid
-    assert gone(agent)
+    assert ends(agent)
 
 
 @pytest.mark.parametrize("lost_from", [20, 1_000_000], ids=["records lost", "none lost"])
@@ -128,11 +127,11 @@ def test_after_a_restart_of_the_board_the_run_goes_on_where_it_was(
 
 def restarted(folder: Path, agent: int, *, lost_from: int) -> None:
     """Everything of the run killed, half a line at the journal's end, a state of another boot."""
-    supervisor = int(Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1])
+    supervisor = parent_of(agent)
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps({**state, "boot_id": "another"}))
     os.kill(supervisor, signal.SIGKILL)
-    assert gone(agent)
+    assert ends(agent)
     with (folder / "journal.jsonl").open("r+b") as stream:
         lines = stream.read().splitlines(keepends=True)
         stream.seek(0)
@@ -175,6 +174,6 @@ def test_a_host_that_gives_no_sign_counts_as_gone(
         time.sleep(3.0)
         assert time.time() - lease.stat().st_mtime > 1.5
         assert runs_still(agent), "it lingers for as long as it was told to"
-        assert gone(agent, within_s=20)
+        assert ends(agent, within_s=20)
         envelopes.close()  # type: ignore[attr-defined]
     lease.unlink()

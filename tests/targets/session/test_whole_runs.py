@@ -19,14 +19,13 @@ from targets.provision.environment import BoardPython, clean
 from targets.session import Patience, run
 from targets.target import Target
 from tests.agent import small_models
+from tests.processes import ends, runs_still
 from tests.targets.session.following import (
     after,
     collect,
     endless,
-    gone,
     hello,
     link,
-    runs_still,
     until,
 )
 from toolchain.bundle import Bundle, Settings
@@ -72,7 +71,7 @@ def test_a_second_run_waits_for_nobody_and_names_the_first(
             clean(other, deadline=after())
         assert runs_still(agent)
         envelopes.close()  # type: ignore[attr-defined]
-        assert gone(agent)
+        assert ends(agent)
         assert collect(run(other, board, small, deadline=after()))[1] is None
 
 
