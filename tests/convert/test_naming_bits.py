@@ -17,6 +17,7 @@ from toolchain.subject import subject
     ("name", "budget", "bits"),
     [
         ("w4m-a8", 5.0, 4),
+        ("w4s-a8", 5.0, 4),
         ("w4k-a8", None, 4),
         ("w8c-a8", None, 8),
         ("w4e-a8", 3.2, 3),

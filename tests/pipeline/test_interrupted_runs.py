@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import ends
 from toolchain import making
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,12 +157,7 @@ def test_a_run_that_was_left_is_ended_by_attach_and_makes_way_for_another(
             again = halfbyte("runs", "attach", str(out), "--stop")
         _, errors = again.communicate(timeout=120)
         assert again.returncode == (0 if way == "another command" else 7), errors
-        for _ in range(100):
-            if not Path(f"/proc/{seen[0]['pid']}").exists():
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail("the agent is still there")
+        assert ends(seen[0]["pid"]), "the agent is still there"
     told = records(tmp_path / "runs-attach---stop")
     assert [record["seq"] for record in told] == list(range(len(told)))
     assert told[-1]["record"] == "failed"

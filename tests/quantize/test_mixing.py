@@ -20,6 +20,7 @@ from toolchain.tflite.elements import INT8
 from toolchain.tflite.packed_codecs import stored_bits
 
 MIXED = parse("w4m-a8")
+STRICT = parse("w4s-a8")
 QUICK = Settings(patches=64)
 
 
@@ -30,6 +31,11 @@ def made(subject: Subject, bits_per_weight: float, **options: object) -> Quantiz
 
 def bits_of(found: Quantized) -> dict[str, tuple[str, int]]:
     return {one["layer"]: (one["scheme"], one["bits"]) for one in found.record["layers"]}
+
+
+def eight_bits(found: Quantized) -> set[str]:
+    """Layers that keep 8 bits."""
+    return {layer for layer, (_, bits) in bits_of(found).items() if bits == 8}
 
 
 def filters_of(model: bytes) -> dict[str, NDArray[np.int8]]:
@@ -77,6 +83,18 @@ def test_filters_below_eight_bits_have_so_many_levels_a_channel_or_group(wide: S
         for start in range(0, rows.shape[1], int(size or rows.shape[1])):
             for row in rows[:, start : start + int(size or rows.shape[1])]:
                 assert len(np.unique(row)) <= 2 ** layer["bits"], layer
+
+
+@pytest.mark.parametrize("wanted", [5.6, 80.0])
+def test_a_strict_mixture_has_int8_where_every_recipe_of_few_levels_has(
+    wide: Subject, wanted: float
+) -> None:
+    budget = Budget(bits_per_weight=wanted)
+    strict = wide.quantize(STRICT, budget=budget, recovery=QUICK)
+    usual = wide.quantize(parse("w4k-a8"), recovery=None)
+    assert strict.record["bits_per_weight"] <= wanted
+    assert eight_bits(strict) == eight_bits(usual) != set()
+    assert len(bits_of(strict)) > len(eight_bits(strict))
 
 
 def test_its_plan_makes_the_same_model_again(wide: Subject) -> None:

@@ -67,7 +67,7 @@ def test_a_mistyped_name_is_refused_with_the_nearest_one(typed: str, meant: str)
 @given(
     st.one_of(
         st.text(max_size=30),
-        st.from_regex(r"w\d[cgkem]\d{0,6}(-a8)?", fullmatch=True),
+        st.from_regex(r"w\d[cgkems]\d{0,6}(-a8)?", fullmatch=True),
     )
 )
 def test_no_text_is_read_as_another_name(text: str) -> None:
@@ -82,7 +82,8 @@ def test_entropy_coded_weights_and_mixtures_aim_at_a_size() -> None:
     assert W4E_A8.default_budget == pytest.approx(4.08)
     assert parse("w3e").default_budget == pytest.approx(3.08)
     assert parse("w4m-a8").default_budget == pytest.approx(4.15)
-    others = [recipe for recipe in USUAL if recipe.granularity not in ("e", "m")]
+    assert parse("w4s").default_budget == pytest.approx(4.15)
+    others = [r for r in USUAL if r.granularity != "e" and not r.is_mixture]
     assert {recipe.default_budget for recipe in others} == {None}
 
 

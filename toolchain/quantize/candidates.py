@@ -44,16 +44,20 @@ class Candidate:
     cost: float
 
 
-def methods(most_bits: int) -> list[Method]:
-    """Ways to give each weight of a channel, layer or group one of 2**most_bits levels or fewer,
-    and int8."""
-    few: list[tuple[str, int, Granularity]] = [
+def few_levels(most_bits: int) -> list[Method]:
+    """Ways to give each weight of a channel, layer or group one of 2**most_bits levels or fewer."""
+    ways: list[tuple[str, int, Granularity]] = [
         *((codebook.NAME, bits, Channel()) for bits in range(FEWEST_BITS, most_bits + 1)),
         (codebook.NAME, most_bits, Layer()),
         *((grouped.NAME, most_bits, Group(size)) for size in GROUPS),
         (uniform.NAME, most_bits, Channel()),
     ]
-    return [*(Method(*way, search="weighted") for way in few), EIGHT_BITS]
+    return [Method(*way, search="weighted") for way in ways]
+
+
+def methods(most_bits: int) -> list[Method]:
+    """Those, and int8."""
+    return [*few_levels(most_bits), EIGHT_BITS]
 
 
 def candidates(

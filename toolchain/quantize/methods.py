@@ -16,6 +16,7 @@ SCHEME_OF: Final = {
     "k": "codebook",
     "e": "entropy",
     "m": "codebook",
+    "s": "codebook",
 }
 """By a recipe's granularity; of a mixture, for layers that a plan says nothing of."""
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from toolchain.quantize.allocation import allocate
 from toolchain.quantize.calibration import Statistics
-from toolchain.quantize.candidates import Candidate, SizeOf, candidates, methods
+from toolchain.quantize.candidates import Candidate, SizeOf, candidates, few_levels, methods
 from toolchain.quantize.choice import LayerChoice
 from toolchain.quantize.graph import FloatGraph
-from toolchain.quantize.methods import EIGHT_BITS
+from toolchain.quantize.methods import EIGHT_BITS, Method
+from toolchain.quantize.methods import methods as usual_methods
 from toolchain.quantize.planfile import PlanFile
 from toolchain.quantize.recipe import Recipe
 from toolchain.quantize.recovered import fit
@@ -45,14 +46,13 @@ class Mixing:
         self._graph, self._recipe, self._size_of = graph, recipe, size_of
         self._statistics, self._floors, self._islands = statistics, floors, islands
         self._names = graph.layer_names()
-        assert recipe.weight_bits is not None
-        ways = methods(recipe.weight_bits)
+        ways = _ways(graph, recipe)
         open_ = [op.index for op in graph.convolutions if op.index not in islands]
 
         def found(index: int) -> list[Candidate]:
             felt = sensitivity.layers[self._names[index]].energy
             seen = statistics[index].mean_square
-            return candidates(self._exact(index), felt, seen, floors[index], ways, size_of)
+            return candidates(self._exact(index), felt, seen, floors[index], ways[index], size_of)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             self._found = dict(zip(open_, pool.map(found, open_), strict=True))
@@ -97,6 +97,16 @@ class Mixing:
     def _exact(self, index: int) -> NDArray[np.float32]:
         operation = self._graph.operations[index]
         return self._graph.constant(operation.inputs[1]).astype(np.float32)
+
+
+def _ways(graph: FloatGraph, recipe: Recipe) -> dict[int, list[Method]]:
+    """What may be chosen for each convolution, by operator index."""
+    assert recipe.weight_bits is not None
+    usual = usual_methods(graph, recipe)
+    if recipe.granularity == "m":
+        return dict.fromkeys(usual, methods(recipe.weight_bits))
+    few = few_levels(recipe.weight_bits)
+    return {index: [EIGHT_BITS] if method.bits == 8 else few for index, method in usual.items()}
 
 
 def _choice(taken: Candidate | None) -> LayerChoice:

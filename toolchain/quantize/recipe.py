@@ -8,6 +8,8 @@
                 | "e"                           entropy-coded: `bits` are stored bits
                 | "m"                           a mixture: what each layer needs of 2^bits levels
                                                 or fewer, and of int8, chosen by sensitivity
+                | "s"                           the same without int8, but in the first convolution
+                                                and the heads: so many levels strictly
 
 `w4c-a8` is 4-bit weights with a scale an output channel and 8-bit activations; without `-a8`
 activations stay float32.
@@ -22,12 +24,12 @@ from typing import Final, Literal
 
 from toolchain.errors import RecipeError
 
-Granularity = Literal["c", "g", "k", "e", "m"]
+Granularity = Literal["c", "g", "k", "e", "m", "s"]
 
 _FORM: Final = re.compile(
-    r"w(?P<bits>[2-8])(?P<granularity>c|g(?P<group>[1-9][0-9]{0,4})|k|e|m)(?P<activations>-a8)?"
+    r"w(?P<bits>[2-8])(?P<granularity>c|g(?P<group>[1-9][0-9]{0,4})|k|e|m|s)(?P<activations>-a8)?"
 )
-_MOST_BITS: Final = {"c": 8, "g": 4, "k": 4, "e": 7, "m": 4}
+_MOST_BITS: Final = {"c": 8, "g": 4, "k": 4, "e": 7, "m": 4, "s": 4}
 """Codebooks and groups beyond 16 levels would be int8 filters; a rate of 8 bits is just int8."""
 
 
@@ -63,6 +65,11 @@ class Recipe:
         )
 
     @property
+    def is_mixture(self) -> bool:
+        """Whether it leaves scheme, granularity and bits of each layer open."""
+        return self.granularity in ("m", "s")
+
+    @property
     def default_budget(self) -> float | None:
         """Bits a weight of the whole file that entropy-coded weights (4.08 for 4 bits) and mixtures
         (4.15) aim at; None where weights have a fixed width.
@@ -70,7 +77,7 @@ class Recipe:
         Against fp16 those are the 3.92 and 3.86 times less of arXiv 2407.04943, of its uniform and
         its non-uniform weights.
         """
-        more = {"e": 0.08, "m": 0.15}.get(self.granularity)
+        more = {"e": 0.08, "m": 0.15, "s": 0.15}.get(self.granularity)
         return None if self.weight_bits is None or more is None else self.weight_bits + more
 
 
@@ -88,6 +95,7 @@ USUAL: Final = (
     Recipe(4, "g", 32),
     Recipe(4, "k"),
     Recipe(4, "m"),
+    Recipe(4, "s"),
     W4C_A8,
     Recipe(4, "e", None, None),
 )

@@ -69,7 +69,7 @@ class Task:
     @property
     def leaves_open(self) -> bool:
         """Whether a plan is still to be made for it (`mixing`)."""
-        return self.recipe.granularity == "m" and self.options.plan is None
+        return self.recipe.is_mixture and self.options.plan is None
 
     @property
     def budget(self) -> float | None:
