@@ -15,8 +15,9 @@ from targets.target import Target
 from toolchain.boardsettings import taken_up
 from toolchain.keeping import RUN_S, counted, keep
 from toolchain.measuring import Trust, ready
+from toolchain.recorded import Unfinished
 from toolchain.runmeta import RunMeta
-from toolchain.runs import RunFolder, Unfinished
+from toolchain.runs import RunFolder
 
 if TYPE_CHECKING:
     from toolchain.measuring import Board

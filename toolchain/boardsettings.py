@@ -17,43 +17,26 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from targets.deadline import Deadline
 from targets.errors import BoardBusy, HalfbyteError, InputError
 from targets.progress import SILENT, Progress
 from toolchain.earlier import ENDED, Earlier, how_it_ended, joined
-from toolchain.runmeta import BoardSettings, SettingMeta
+from toolchain.runmeta import BoardSettings
+from toolchain.settingsseen import LOOK_S, Asked, place, seen
 
 if TYPE_CHECKING:
     from targets.agent.wire import Envelope
-    from targets.firmware.diff import Difference
     from targets.firmware.lease import Lease
     from targets.firmware.look import Board
-    from targets.firmware.resolve import Settings
     from targets.ssh import Connection
     from toolchain.recorded import Unfinished
 
 _T = TypeVar("_T")
 _ASK_AGAIN_S: Final = 5.0
-LOOK_S: Final = 120.0
 LEASE_S: Final = 120.0
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What the user wants in force.  profile None: nothing is changed.
-
-    config: a file of settings laid over all others.  overrides: key and value.  password: asks for
-    sudo's, None where nobody should be asked.
-    """
-
-    profile: str | None = None
-    config: Path | None = None
-    overrides: tuple[tuple[str, Any], ...] = ()
-    password: Any = None
 
 
 NOTHING: Final = Asked()
@@ -137,7 +120,7 @@ def taken_up(connection: Connection, before: BoardSettings | None) -> Iterator[A
         yield Around(None)
         return
     try:
-        board, _, _ = _seen(connection, NOTHING)
+        board, _, _ = seen(connection, NOTHING)
         within = Deadline.after(LOOK_S)
         lease = Lease.taken_up(board, None, before.hold, deadline=within, lease_s=lease_s())
         earlier = Earlier(before, goes_on=True) if lease else how_it_ended(board, before)
@@ -174,7 +157,7 @@ def _begun(
 ) -> Around:
     if asked.profile is None:
         try:
-            _, _, rows = _seen(connection, asked)
+            _, _, rows = seen(connection, asked)
         except HalfbyteError as error:
             _log.info("settings of %s: %s", connection.name, error.message)
             return Around(None)
@@ -189,7 +172,7 @@ def _again(connection: Connection, asked: Asked, ours: Sequence[BoardSettings]) 
     from targets.firmware.lease import Lease
 
     for before in ours:
-        board, settings, _ = _seen(connection, asked)
+        board, settings, _ = seen(connection, asked)
         lease = Lease.taken_up(
             board, settings, before.hold or "", deadline=Deadline.after(LOOK_S), lease_s=lease_s()
         )
@@ -222,14 +205,14 @@ def _taken(
     )
 
     def take() -> tuple[Board, BoardSettings, Lease]:
-        board, settings, rows = _seen(connection, asked)
+        board, settings, rows = seen(connection, asked)
         within = Deadline.after(LOOK_S * 3)
         lease = Lease.take(board, settings, deadline=within, lease_s=lease_s(), ours=names)
         return board, rows, lease
 
     board, rows, lease = _when_free(connection, take, busy_s, progress)
-    after = {_place(item): item.row.now for item in lease.applied.after}
-    before = {_place(item): item.row.now for item in lease.applied.before}
+    after = {place(item): item.row.now for item in lease.applied.after}
+    before = {place(item): item.row.now for item in lease.applied.before}
     told = dataclasses.replace(
         rows,
         profile=asked.profile,
@@ -278,7 +261,7 @@ def _end(connection: Connection, asked: Asked, found: Around) -> None:
     now: BoardSettings | None = None
     try:
         doubts = found.put_back()
-        board, _, now = _seen(connection, dataclasses.replace(asked, profile=None))
+        board, _, now = seen(connection, dataclasses.replace(asked, profile=None))
         if found.lease is not None and _is_anothers(board, found.told):
             after = {(row.key, row.where): row.before for row in found.told.settings}
             now = None  # the guard has read back what it put back, and somebody came after it
@@ -301,44 +284,3 @@ def _end(connection: Connection, asked: Asked, found: Around) -> None:
 def _is_anothers(board: Board, told: BoardSettings) -> bool:
     """Whether somebody else's settings are in force already."""
     return board.held is not None and board.held.guard and board.held.id != told.hold
-
-
-def _seen(connection: Connection, asked: Asked) -> tuple[Board, Settings, BoardSettings]:
-    """The board as it is, by the settings of its profile, or of a benchmark's."""
-    from targets.firmware.diff import compare
-    from targets.firmware.look import look
-    from targets.firmware.resolve import board_of, library, resolve
-    from targets.privilege import Privilege
-
-    deadline = Deadline.after(LOOK_S)
-    privilege = Privilege.of(connection, asked.password, deadline=deadline)
-    if asked.profile is None:
-        privilege = dataclasses.replace(privilege, sudo=None)
-    board = look(connection, privilege, deadline=deadline)
-    known = library(named=asked.config)
-    name = board_of(board.compatible, known, board.model)
-    settings = resolve(known, name, asked.profile or "benchmark", dict(asked.overrides))
-    return board, settings, _told(name, compare(settings, board.seen), asked.profile is not None)
-
-
-def _told(board: str, items: Sequence[Difference], asked: bool) -> BoardSettings:
-    return BoardSettings(
-        board=board,
-        settings=tuple(
-            SettingMeta(
-                key=item.row.key,
-                where=item.row.where,
-                before=item.row.now,
-                wanted=item.row.wanted if asked else None,
-                during=item.row.now,
-                origin=item.origin if asked else "",
-                note=item.row.note,
-            )
-            for item in items
-            if asked or item.row.now is not None
-        ),
-    )
-
-
-def _place(item: Difference) -> tuple[str, str]:
-    return item.row.key, item.row.where

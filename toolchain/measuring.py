@@ -14,11 +14,12 @@ from targets.deadline import Deadline
 from targets.errors import HalfbyteError
 from targets.progress import SILENT, Progress
 from targets.target import Target
-from toolchain.boardsettings import NOTHING, Around, Asked, around
+from toolchain.boardsettings import NOTHING, Around, around
 from toolchain.keeping import begun, keep, until
 from toolchain.plannedruns import remaining
 from toolchain.runmeta import RunMeta, TuningMeta
 from toolchain.runs import RunFolder
+from toolchain.settingsseen import Asked
 from toolchain.settling import Part, part_of, put_back_left_over, send_all, settle, unfinished
 from toolchain.subject import Subject
 from toolchain.tuning.tune import in_folder, tune

@@ -13,10 +13,10 @@ from targets.agent import wire
 from targets.errors import InputError
 from targets.files import sha256_file
 from targets.target import Target
-from toolchain.boardsettings import Asked
 from toolchain.evaluate.truth import Dataset
 from toolchain.runmeta import RunMeta, Settings, TargetMeta, TuningMeta
 from toolchain.runs import RunFolder
+from toolchain.settingsseen import Asked
 from toolchain.subject import Subject
 
 if TYPE_CHECKING:

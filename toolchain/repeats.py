@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.runs import Run
+from toolchain.recorded import Run
 
 
 def grouped(runs: Sequence[Run]) -> list[list[Run]]:

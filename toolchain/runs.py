@@ -11,19 +11,19 @@ one that is not whole, and keeps what it had.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import fcntl
 import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from targets.agent import wire
 from targets.files import write_whole
+from toolchain.claims import claimed, writing
 from toolchain.errors import DataError, RunFolderError
 from toolchain.evaluate import snapshot
 from toolchain.evaluate.pictures import keep_small
@@ -32,32 +32,14 @@ from toolchain.recorded import Recorded, Run, Unfinished
 from toolchain.runfiles import SCHEMA, VERSION, damaged, read_manifest, read_records, typed
 from toolchain.runmeta import (
     BoardSettings,
-    CalibrationMeta,
-    ModelMeta,
     Outcome,
     RunMeta,
-    Settings,
-    TargetMeta,
     TuningMeta,
     built,
 )
 
-__all__ = [
-    "CalibrationMeta",
-    "ModelMeta",
-    "Outcome",
-    "Recorded",
-    "Run",
-    "RunFolder",
-    "RunMeta",
-    "Settings",
-    "TargetMeta",
-    "Unfinished",
-]
-
 _T = TypeVar("_T")
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
-LOCK = "run.lock"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 
 
@@ -100,7 +82,7 @@ class RunFolder:
                 "runs": {},
             },
         )
-        with _writing(path):
+        with writing(path):
             (path / "records").mkdir(parents=True, exist_ok=True)
             if dataset is not None:
                 write_whole(path / "dataset.json", snapshot.dump(dataset))
@@ -115,7 +97,7 @@ class RunFolder:
 
     def retell(self, command: Sequence[str]) -> None:
         """The command that goes on with this folder: what repeats it from now on."""
-        with self._lock, _writing(self.path):
+        with self._lock, writing(self.path):
             self._manifest["command"] = list(command)
             self._write()
 
@@ -126,7 +108,7 @@ class RunFolder:
         """
         if not _KEY.fullmatch(run_key):
             raise ValueError(f"not a run key: {run_key!r}")
-        with self._lock, _writing(self.path):
+        with self._lock, writing(self.path):
             attempts = self._manifest["runs"].setdefault(run_key, [])
             attempts.append(
                 {
@@ -179,7 +161,7 @@ class RunFolder:
         """Go on with the last attempt; a line that was cut off goes."""
         attempts = self._manifest["runs"][run_key]
         path = self._records(run_key, len(attempts))
-        with self._lock, _writing(self.path):
+        with self._lock, writing(self.path):
             with path.open("r+b") as stream:
                 stream.truncate(stream.read().rfind(b"\n") + 1)
             attempts[-1]["outcome"] = None
@@ -194,7 +176,7 @@ class RunFolder:
         self._tell(run_key, "tuning", tuning)
 
     def _tell(self, run_key: str, what: str, value: BoardSettings | TuningMeta) -> None:
-        with self._lock, _writing(self.path):
+        with self._lock, writing(self.path):
             self._manifest["runs"][run_key][-1][what] = wire.plain(value)
             self._write()
 
@@ -204,7 +186,7 @@ class RunFolder:
         if b"\n" in line:
             raise ValueError("one record at a time")
         path = self._records(run_key, len(self._manifest["runs"][run_key]))
-        with self._lock, _writing(self.path), path.open("ab") as stream:
+        with self._lock, writing(self.path), path.open("ab") as stream:
             stream.write(line + b"\n")
             if sync:
                 stream.flush()
@@ -212,7 +194,7 @@ class RunFolder:
 
     def withdraw(self, run_key: str) -> None:
         """The last attempt never began: it goes, as if it had not been."""
-        with self._lock, _writing(self.path):
+        with self._lock, writing(self.path):
             attempts = self._manifest["runs"][run_key]
             self._records(run_key, len(attempts)).unlink(missing_ok=True)
             attempts.pop()
@@ -220,34 +202,13 @@ class RunFolder:
                 del self._manifest["runs"][run_key]
             self._write()
 
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Nobody else writes into this folder meanwhile; records of two would be mixed up.
-
-        Raises RunFolderError where somebody does.
-        """
-        with _writing(self.path), (self.path / LOCK).open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.seek(0)
-                holder = lock.read(20)
-                raise RunFolderError(
-                    f"{self.path} is in use by another command (process {holder})",
-                    hint="Wait for its end, or name another folder with --out.",
-                ) from None
-            if not _is_there(lock.fileno(), self.path / LOCK):
-                raise RunFolderError(
-                    f"{self.path} was deleted by another command", hint="Run this one again."
-                )
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+    def claimed(self) -> AbstractContextManager[None]:
+        """Nobody else writes into this folder meanwhile (`claims.claimed`)."""
+        return claimed(self.path)
 
     def finish(self, run_key: str, outcome: Outcome) -> None:
         """Say how the run ended."""
-        with self._lock, _writing(self.path):
+        with self._lock, writing(self.path):
             attempt = self._manifest["runs"][run_key][-1]
             attempt["outcome"] = {**wire.plain(outcome), "ended": _now()}
             self._write()
@@ -321,25 +282,6 @@ def _optional(cls: type[_T], raw: Mapping[str, Any], field: str, where: str) -> 
         return None
     found: _T = built(cls, raw[field], f"{where}.{field}")
     return found
-
-
-def _is_there(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one of this name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunFolderError(
-            f"{path} cannot be written: {error.strerror or error}",
-            hint="Free some space, or name a folder that can be written.",
-        ) from error
 
 
 def _now() -> str:

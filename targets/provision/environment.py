@@ -19,12 +19,12 @@ from typing import Any
 from targets.deadline import Deadline
 from targets.errors import CommandFailed, CorruptUpload, NoMemory, NoPython, NoSpace
 from targets.progress import SILENT, Progress
-from targets.provision import interpreter as interpreters
-from targets.provision import on_board
+from targets.provision import asking, on_board
 from targets.provision.answers import checked
+from targets.provision.asking import Answers
 from targets.provision.catalogue import catalogue
 from targets.provision.choose import RuntimeSet, choose_best
-from targets.provision.interpreter import Answers, Interpreter
+from targets.provision.interpreter import Interpreter
 from targets.provision.on_board.place import ROOTS_FOLDER
 from targets.provision.refusals import refusal
 from targets.provision.wheels import Parcel, parcels
@@ -131,14 +131,14 @@ def ask(connection: Connection, *, deadline: Deadline) -> Answers:
 
     Raises NoPython if it did not answer, LinkLost, DeadlineExceeded.
     """
-    question = interpreters.question(connection.target.python)
+    question = asking.question(connection.target.python)
     done = connection.run(
         'exec sh -s -- "$1" "$2"',
         *question.arguments,
         stdin=question.script.encode(),
         deadline=deadline.sooner(QUESTION_S),
     )
-    return interpreters.answers(done.stdout.decode("utf-8", "replace"), question.marker)
+    return asking.answers(done.stdout.decode("utf-8", "replace"), question.marker)
 
 
 def clean(connection: Connection, *, deadline: Deadline) -> int:

@@ -12,11 +12,11 @@ from targets.agent import wire
 from targets.errors import InputError
 from targets.target import Target
 from tests.report.folders import create, keep, meta, records
-from toolchain.boardsettings import Asked
 from toolchain.measuring import Board, Measuring
 from toolchain.plannedruns import meta_of, remaining
 from toolchain.repeats import grouped
 from toolchain.runmeta import RunMeta, built
+from toolchain.settingsseen import Asked
 from toolchain.subject import Subject
 
 BENCHMARK = Asked("benchmark")

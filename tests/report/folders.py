@@ -10,15 +10,8 @@ from targets.agent import wire
 from tests.evaluate.sets import coco, picture
 from toolchain.evaluate.datasets import load
 from toolchain.evaluate.truth import Dataset
-from toolchain.runs import (
-    CalibrationMeta,
-    ModelMeta,
-    Outcome,
-    RunFolder,
-    RunMeta,
-    Settings,
-    TargetMeta,
-)
+from toolchain.runmeta import CalibrationMeta, ModelMeta, Outcome, RunMeta, Settings, TargetMeta
+from toolchain.runs import RunFolder
 
 MIB = 2**20
 PARAMETERS = 1_000_000

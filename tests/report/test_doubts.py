@@ -20,7 +20,7 @@ from tests.report.folders import (
 from toolchain.evaluate.datasets import load
 from toolchain.report.figures import Doubt, Report
 from toolchain.report.summarise import summarise
-from toolchain.runs import CalibrationMeta, Outcome, RunMeta
+from toolchain.runmeta import CalibrationMeta, Outcome, RunMeta
 
 # What remains with a quiet board and two perfect runs on two pictures.
 ALWAYS = {"few-images", "lost-within-noise"}

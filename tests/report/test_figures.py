@@ -25,7 +25,8 @@ from toolchain.evaluate.datasets import with_unlabelled
 from toolchain.report.figures import Report, RunFigures
 from toolchain.report.measured import latency
 from toolchain.report.summarise import summarise
-from toolchain.runs import Outcome, RunFolder
+from toolchain.runmeta import Outcome
+from toolchain.runs import RunFolder
 
 
 def report_of(folder: RunFolder) -> Report:

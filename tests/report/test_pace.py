@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from targets.agent import wire
 from tests.report.folders import Outcome, create, meta, records, sample
+from toolchain.recorded import Run
 from toolchain.report.html import HtmlWriter
 from toolchain.report.measured import speed_figures
 from toolchain.report.pace import Pace, pace, pooled, theil_sen
 from toolchain.report.summarise import summarise
-from toolchain.runs import Run
 
 SECOND = 10**9
 

@@ -15,10 +15,11 @@ from targets.agent import wire
 from tests.report.folders import create, dataset, facts, keep, meta, records, sample
 from toolchain.report import text
 from toolchain.report.csv_table import CsvWriter
-from toolchain.report.figures import Report, RunFigures, Series
+from toolchain.report.figures import Report, RunFigures
 from toolchain.report.html import HtmlWriter
 from toolchain.report.json_report import as_json
 from toolchain.report.summarise import summarise
+from toolchain.report.telemetry import Series
 from toolchain.report.terminal import TerminalWriter
 from toolchain.report.timeline import timeline
 from toolchain.report.traces import sparkline

@@ -20,7 +20,8 @@ from toolchain.report.json_report import JsonWriter
 from toolchain.report.summarise import summarise
 from toolchain.report.terminal import TerminalWriter
 from toolchain.report.writer import make
-from toolchain.runs import Outcome, RunFolder
+from toolchain.runmeta import Outcome
+from toolchain.runs import RunFolder
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text("utf-8"))
 HOSTILE = '<script>alert("x")</script>\x1b[31m\u202egnp.\x07'

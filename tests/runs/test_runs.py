@@ -15,7 +15,8 @@ from tests.evaluate.sets import PEOPLE
 from tests.report.folders import create, dataset, keep, meta, records, three_runs
 from toolchain import keeping
 from toolchain.errors import RunFolderError
-from toolchain.runs import Outcome, RunFolder
+from toolchain.runmeta import Outcome
+from toolchain.runs import RunFolder
 
 CUT = Outcome(whole=False, reason="link lost")
 

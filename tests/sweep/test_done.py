@@ -11,9 +11,9 @@ import pytest
 from targets.progress import SILENT
 from targets.target import Target
 from tests.report.folders import create, dataset, keep, meta, records
-from toolchain.boardsettings import Asked as Settings
 from toolchain.measuring import Board, Measuring
 from toolchain.plannedruns import meta_of, run_keys
+from toolchain.settingsseen import Asked as Settings
 from toolchain.subject import Subject
 from toolchain.sweep.conduct import MODE, _Sweep
 from toolchain.sweep.grid import Asked, Combination, folder_of

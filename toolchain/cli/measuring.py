@@ -13,8 +13,8 @@ from toolchain.cli.options import F, wheelhouse_option
 from toolchain.cli.paths import existing_file
 
 if TYPE_CHECKING:
-    from toolchain.boardsettings import Asked
     from toolchain.measuring import Measuring
+    from toolchain.settingsseen import Asked
 
 _MOST_CPUS: Final = 1024
 
@@ -162,8 +162,8 @@ def measuring_of(asked: dict[str, Any]) -> Measuring:
 def _board_settings(asked: dict[str, Any]) -> Asked:
     """Raises InputError: --set, --config or --ask-sudo without --profile."""
     from targets.firmware.resolve import override
-    from toolchain.boardsettings import Asked
     from toolchain.cli.trust import trust
+    from toolchain.settingsseen import Asked
 
     if asked["profile"] is None:
         if asked["overrides"] or asked["ask_sudo"] or asked["config"]:

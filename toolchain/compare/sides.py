@@ -11,12 +11,13 @@ from typing import Any
 from targets.agent import wire
 from targets.errors import InputError
 from toolchain.evaluate.truth import Dataset
+from toolchain.recorded import Recorded, Run
 from toolchain.repeats import counted, grouped
 from toolchain.report.figures import Doubt, RunFigures
 from toolchain.report.summarise import summarise
 from toolchain.report.text import clean, name_of
 from toolchain.report.timeline import starts
-from toolchain.runs import Recorded, Run, RunFolder
+from toolchain.runs import RunFolder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

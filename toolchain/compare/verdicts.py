@@ -18,7 +18,7 @@ from toolchain.compare import spans, student
 from toolchain.compare.accuracy import FEWEST_IMAGES, Accuracies, accuracies
 from toolchain.compare.conditions import Reason, reasons
 from toolchain.compare.sides import Side, boot_of
-from toolchain.runs import Run
+from toolchain.recorded import Run
 
 MEMORY_BYTES: Final = 2 * 2**20  # by which the peak of one model differs from run to run, at most
 MEMORY_SHARE: Final = 0.02

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from targets.errors import InputError
+from toolchain.claims import LOCK
 from toolchain.history import index
-from toolchain.runs import LOCK, RunFolder
+from toolchain.runs import RunFolder
 
 # What halfbyte writes into a run folder; all else is somebody's own.
 _OURS: Final = {

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from targets.agent import wire
+from toolchain.recorded import Run
 from toolchain.report.figures import Doubt, RunFigures
-from toolchain.runs import Run
 
 SLOWED: Final = 0.9  # of the highest clock
 OTHERS: Final = 0.3  # of one core, on average: an idle system with a desktop takes less

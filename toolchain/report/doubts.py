@@ -7,13 +7,14 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from targets.agent import wire
+from toolchain.recorded import Recorded, Run
 from toolchain.report import settings
 from toolchain.report.disturbed import doubts_of_clocks, doubts_of_others
-from toolchain.report.figures import DatasetFigures, Doubt, RunFigures, Watched
+from toolchain.report.figures import DatasetFigures, Doubt, RunFigures
 from toolchain.report.pace import steadiness
+from toolchain.report.telemetry import Watched
 from toolchain.report.text import between, clean, signed
 from toolchain.report.watched import clock_drops
-from toolchain.runs import Recorded, Run
 from toolchain.tuning.choice import MOST_NOISE
 
 FEW_IMAGES = 100

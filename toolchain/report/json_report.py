@@ -14,9 +14,9 @@ from toolchain.report.figures import (
     Latency,
     Report,
     RunFigures,
-    Watched,
 )
 from toolchain.report.plain import rounded
+from toolchain.report.telemetry import Watched
 
 SCHEMA = "halfbyte.report"
 VERSION = 1

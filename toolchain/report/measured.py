@@ -11,6 +11,7 @@ import numpy as np
 from targets.agent import wire
 from targets.agent.telemetry import tells_no_temperature
 from targets.boards import cores, recognise
+from toolchain.recorded import Run
 from toolchain.report.figures import (
     PERCENTILES,
     Latency,
@@ -22,7 +23,6 @@ from toolchain.report.figures import (
 from toolchain.report.pace import pace, pooled
 from toolchain.report.percentiles import interval
 from toolchain.runmeta import ModelMeta
-from toolchain.runs import Run
 
 _NS_PER_MS = 1e6
 _N = TypeVar("_N", int, float)

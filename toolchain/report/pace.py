@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targets.agent import wire
+from toolchain.recorded import Run
 from toolchain.report.timeline import starts
-from toolchain.runs import Run
 
 BURST_S: Final = 10.0
 SUSTAINED_S: Final = 60.0

@@ -15,8 +15,8 @@ from toolchain.evaluate.coco_ap import Evaluated, evaluate
 from toolchain.evaluate.detections import Detections, from_records
 from toolchain.evaluate.intervals import paired_interval
 from toolchain.evaluate.truth import Dataset
+from toolchain.recorded import Run
 from toolchain.report.figures import AccuracyFigures
-from toolchain.runs import Run
 
 _log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from targets.agent import wire
 from targets.progress import SILENT, Progress
 from toolchain.evaluate.truth import Dataset
+from toolchain.recorded import Recorded, Run
 from toolchain.repeats import counted, grouped
 from toolchain.report.doubts import (
     doubts_of_dataset,
@@ -23,7 +24,6 @@ from toolchain.report.figures import (
     Report,
     RunFigures,
     SkippedImage,
-    Watched,
 )
 from toolchain.report.measured import (
     memory_figures,
@@ -32,8 +32,8 @@ from toolchain.report.measured import (
     target_figures,
 )
 from toolchain.report.scored import Scored, float_run, score
+from toolchain.report.telemetry import Watched
 from toolchain.report.watched import together, watched
-from toolchain.runs import Recorded, Run
 
 
 def summarise(recorded: Recorded, *, progress: Progress = SILENT) -> Report:

@@ -8,8 +8,8 @@ from typing import Final
 from markupsafe import Markup
 
 from toolchain.report import svg, text
-from toolchain.report.figures import Series, Watched
 from toolchain.report.svg import number as n
+from toolchain.report.telemetry import Series, Watched
 from toolchain.report.watched import by_quantity
 
 TITLES: Final = {

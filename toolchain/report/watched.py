@@ -17,9 +17,9 @@ from targets.boards import Kind, recognise
 from targets.readings import READINGS
 from targets.readings.tegrastats import Tegrastats
 from targets.readings.vcgencmd import FLAGS, Pmic, Throttled
-from toolchain.report.figures import Power, Series, Watched
+from toolchain.recorded import Run
+from toolchain.report.telemetry import Power, Series, Watched
 from toolchain.report.timeline import Moment, timed_spans, timeline
-from toolchain.runs import Run
 
 MOST_POINTS: Final = 240
 MOST_SERIES: Final = 200  # of one quantity

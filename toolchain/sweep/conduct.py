@@ -41,7 +41,7 @@ from toolchain.sweep.grid import (
 )
 
 if TYPE_CHECKING:
-    from toolchain.boardsettings import Asked as Wanted
+    from toolchain.settingsseen import Asked as Wanted
 
 MODE: Final = "jetson.power_mode"
 _SEND_S: Final = 24 * 3600.0

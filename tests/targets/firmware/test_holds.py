@@ -26,11 +26,12 @@ from targets.target import Target
 from tests.targets.firmware import played
 from tests.targets.firmware.played import GOVERNOR, Played, seen
 from toolchain import boardsettings
-from toolchain.boardsettings import Asked, around, taken_up
+from toolchain.boardsettings import around, taken_up
 from toolchain.cli import options
 from toolchain.cli.main import _run
 from toolchain.recorded import Unfinished
 from toolchain.runmeta import BoardSettings
+from toolchain.settingsseen import Asked
 
 KEEP = {"swap.swappiness": "keep", "swap.disk": "keep", "swap.zram": "keep"}
 ASKED = Asked(profile="benchmark", overrides=tuple(KEEP.items()))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from targets.errors import NoPython
-from targets.provision.interpreter import Interpreter, Question, answers, question
+from targets.provision.asking import Question, answers, question
+from targets.provision.interpreter import Interpreter
 
 SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
 
