@@ -8,6 +8,7 @@ interval).  Drawing an image k times is giving it weight k, so that nothing is m
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +46,17 @@ def paired_interval(
         raise ValueError("a paired interval needs the same images on both sides")
     if images < 2:
         return None
-    weights = draw(images, resamples, seed)
-    lost = weighted_ap(reference, weights) - weighted_ap(other, weights)
+    lost = _drawn_ap(reference, resamples, seed) - _drawn_ap(other, resamples, seed)
     lost = lost[np.isfinite(lost)]
     if len(lost) < resamples / 2:
         return None
     low, high = np.quantile(lost, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level, len(lost))
+
+
+@functools.lru_cache(maxsize=2)  # one reference after another, each compared with many
+def _drawn_ap(evaluated: Evaluated, resamples: int, seed: int) -> NDArray[np.float64]:
+    return weighted_ap(evaluated, draw(evaluated.accuracy.images, resamples, seed))
 
 
 def draw(images: int, resamples: int, seed: int) -> NDArray[np.int64]:
