@@ -20,7 +20,7 @@ from toolchain.quantize.methods import EIGHT_BITS, Method
 from toolchain.quantize.methods import methods as usual_methods
 from toolchain.quantize.planfile import PlanFile
 from toolchain.quantize.recipe import Recipe
-from toolchain.quantize.recovered import fit
+from toolchain.quantize.recovered import Recovered, fit
 from toolchain.quantize.schemes import SCHEMES, codebook
 from toolchain.quantize.sensitivity import Sensitivity
 
@@ -56,29 +56,45 @@ class Mixing:
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             self._found = dict(zip(open_, pool.map(found, open_), strict=True))
+        self._planned: dict[int, float] = {}
+        self._growth = 1.0
 
     def plan(self, room_bits: float) -> PlanFile | None:
         """The plan whose filters take at most `room_bits`; None where none is so small."""
-        taken = allocate(self._found, room_bits)
+        grown = {i: [_grown(one, self._growth) for one in c] for i, c in self._found.items()}
+        taken = allocate(grown, room_bits)
         if taken is None:
             return None
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(self._measured, taken, taken.values())
-            measured = dict(zip(taken, found, strict=True))
+            found = pool.map(self._measured, grown, grown.values(), taken.values())
+            measured = dict(zip(grown, found, strict=True))
         taken = allocate(measured, room_bits)
         if taken is None:
             return None
+        self._planned = {
+            index: one.bits for index, one in taken.items() if one.method.scheme == codebook.NAME
+        }
         layers = tuple(
             (self._names[op.index], _choice(taken.get(op.index))) for op in self._graph.convolutions
         )
         return PlanFile(self._recipe, layers=layers)
 
-    def _measured(self, index: int, taken: Candidate) -> list[Candidate]:
+    def learn(self, made: Mapping[int, Recovered]) -> None:
+        """Take from filters of the last plan how much second-order rounding adds to indices.
+
+        It moves weights away from the level next to them, so that indices compress less well.
+        """
+        planned = sum(self._planned.values())
+        if planned:
+            coded = (made[index].coded for index in self._planned)
+            self._growth *= sum(self._size_of(one) for one in coded if one is not None) / planned
+
+    def _measured(self, index: int, found: list[Candidate], taken: Candidate) -> list[Candidate]:
         """The layer's candidates, with sizes of codebooks corrected by that of the whole filter.
 
-        How well indices of a codebook compress is not quite the same in all channels.
+        How well indices of a codebook compress is not quite the same in all channels, nor after
+        second-order rounding (`learn`).
         """
-        found = self._found[index]
         if taken.method.scheme != codebook.NAME:
             return found
         scheme: Any = SCHEMES[codebook.NAME]
@@ -86,17 +102,18 @@ class Mixing:
         seen = self._statistics[index].mean_square
         parameters = fit(exact, taken.method, seen, self._floors[index])
         coded = scheme.coded(scheme.encode(exact, parameters), parameters)
-        ratio = self._size_of(coded[0]) / taken.bits
-        return [
-            dataclasses.replace(one, bits=one.bits * ratio)
-            if one.method.scheme == codebook.NAME
-            else one
-            for one in found
-        ]
+        ratio = self._growth * self._size_of(coded[0]) / taken.bits
+        return [_grown(one, ratio) for one in found]
 
     def _exact(self, index: int) -> NDArray[np.float32]:
         operation = self._graph.operations[index]
         return self._graph.constant(operation.inputs[1]).astype(np.float32)
+
+
+def _grown(one: Candidate, ratio: float) -> Candidate:
+    """With so many times the bits, if it is a codebook."""
+    same = one.method.scheme != codebook.NAME
+    return one if same else dataclasses.replace(one, bits=one.bits * ratio)
 
 
 def _ways(graph: FloatGraph, recipe: Recipe) -> dict[int, list[Method]]:

@@ -39,6 +39,9 @@ MARGIN: Final = 0.0015
 FEW_BITS_MARGIN: Final = 0.007
 """More of it for each bit below 4: at 3 bits YOLOv7 ends 0.7 % above, at 4 nowhere."""
 
+HAIR: Final = 0.0005
+"""More of it for each try of a mixture, whose plan has already learnt what rounding adds."""
+
 TRIES: Final = 3
 """How often a model that came out too large is made again with coarser steps."""
 
@@ -89,7 +92,7 @@ def quantize(
         if over <= 0:
             return found
         _log.info("%.2f %% over the budget: again with coarser steps", 100 * over)
-        spare += 1.5 * over
+        spare += work.learn(made, over)
     raise OutOfRange(
         f"the budget is exceeded by {100 * over:.2g} % after {TRIES} tries",
         hint=f"Ask for {found.record['bits_per_weight'] + 0.005:.2f}bpw or more.",
@@ -173,6 +176,13 @@ class _Work:
             bits = room_bits / task.parameters
             raise task.impossible(f"{bits:.3f} are left for codes, too few")
         self._chosen = chosen(self._graph, self._recipe, task.chosen.islands, plan)
+
+    def learn(self, made: Mapping[int, Recovered], over: float) -> float:
+        """From a model that came out too large: which share of the budget more to leave free."""
+        if self._mixing is None:
+            return 1.5 * over
+        self._mixing.learn(made)
+        return HAIR
 
     def filters(
         self,
