@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from toolchain import calibrationset
 from toolchain.calibrationset import Pictures
-from toolchain.quantize import Options, parse, quantize
+from toolchain.quantize import Options, device, parse, quantize
 from toolchain.quantize.granularity import Channel, Group, Layer, Network
+from toolchain.quantize.recovered import Recovered
+from toolchain.study import filters as making
 from toolchain.study import models
 from toolchain.study.cell import Cell, Combined
 from toolchain.study.filters import filters, methods_of
@@ -185,3 +188,21 @@ def test_pictures_of_one_name_in_two_folders_are_two_pictures(
     assert [path.name for path in again.paths] == ["picture.jpg"] * 2
     first, second = Opened(dataclasses.replace(material, pictures=again)).seen()
     assert not np.array_equal(first, second)
+
+
+def test_recovery_goes_to_a_gpu_where_there_is_one(
+    source: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made there is the quantizer's own to test; here only whether it is asked to."""
+    asked = []
+
+    def recover(*_: object, device: str, **__: object) -> dict[int, Recovered]:
+        asked.append(device)
+        return {}
+
+    monkeypatch.setattr(making, "recover", recover)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for where in ("cuda", "cpu"):
+        monkeypatch.setenv(device.VARIABLE, where)
+        making.filters(source, Cell("uniform", 4, Channel(), recovery="gptq"), ())
+    assert asked == ["cuda", "cpu"]

@@ -8,6 +8,7 @@ from typing import Final
 
 from targets.progress import SILENT, Progress
 from toolchain.quantize import plan as planning
+from toolchain.quantize.device import on_best
 from toolchain.quantize.granularity import Channel, Network
 from toolchain.quantize.methods import EIGHT_BITS, Method
 from toolchain.quantize.nearest import round_to_nearest
@@ -67,17 +68,22 @@ def _rounded(
         # Steps are solved for the entropy; our coder makes a little more or less of it.
         again = _pace(opened, cell, cell.bits / (_coded_bits(found) / cell.bits))
         return round_to_nearest(graph, methods, statistics, floors, again)
-    return recover(
-        graph,
-        scales,
-        opened.seen(),
-        methods,
-        floors,
-        sensitivity=opened.sensitivity,
-        pace=_pace(opened, cell),
-        settings=Settings(),
-        progress=progress,
-    )
+
+    def recovering(device: str) -> dict[int, Recovered]:
+        return recover(
+            graph,
+            scales,
+            opened.seen(),
+            methods,
+            floors,
+            sensitivity=opened.sensitivity,
+            pace=_pace(opened, cell),
+            settings=Settings(),
+            device=device,
+            progress=progress,
+        )
+
+    return on_best(recovering, "recovery")
 
 
 def methods_of(opened: Opened, cell: Cell) -> dict[int, Method]:
