@@ -52,5 +52,8 @@ class Bundles:
                 max_detections=asked.max_detections,
                 multi_label=asked.multi_label,
                 steady_s=asked.steady_s,
+                expand_int4=asked.expand_int4,
+                keep_expanded=asked.keep_expanded,
+                drop_pages=asked.drop_pages,
             ),
         )

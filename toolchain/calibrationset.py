@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from targets.files import sha256_file
 from toolchain.errors import EmptyCalibration
-from toolchain.runmeta import CalibrationMeta
+from toolchain.runmeta import FEW_CALIBRATION_IMAGES, CalibrationMeta
 
+_log = logging.getLogger(__name__)
 SENSITIVITY_IMAGES: Final = 48
 """Pictures that gradients are taken on, and that recovery walks through the network."""
 
@@ -48,7 +50,10 @@ class Pictures:
 
 
 def find_calibration(folder: Path, *, limit: int | None = None) -> Pictures:
-    """The pictures in `folder`; with a limit, evenly spread over them.  Raises EmptyCalibration."""
+    """The pictures in `folder`; with a limit, evenly spread over them.
+
+    Of few a warning is logged.  Raises EmptyCalibration.
+    """
     from toolchain.evaluate.pictures import SUFFIXES, find_pictures
 
     paths = find_pictures(folder)
@@ -60,6 +65,14 @@ def find_calibration(folder: Path, *, limit: int | None = None) -> Pictures:
         )
     if limit is not None and limit < len(paths):
         paths = tuple(paths[i * len(paths) // limit] for i in range(limit))
+    if CalibrationMeta(len(paths)).few:
+        _log.warning(
+            "%d calibration %s: ranges and rounding will fit them, and perhaps little else.  "
+            "Give %d or more, as the camera will see them.",
+            len(paths),
+            "picture" if len(paths) == 1 else "pictures",
+            FEW_CALIBRATION_IMAGES,
+        )
     return Pictures(paths, tuple(sha256_file(path) for path in paths))
 
 

@@ -85,6 +85,9 @@ class Measuring:
     steady_s: float = 0.0  # to wait for a steady state, after the warm-up
     repeat: int = 1  # every model in turn, so often
     asked: Asked = NOTHING  # what the board is set to meanwhile
+    expand_int4: bool = False  # run INT4 tensors as the int8 ones that they mean
+    keep_expanded: bool = True  # for the next run, beside the packed model on the board
+    drop_pages: bool = False  # of the model's file, once the runtime has its own copy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from toolchain.errors import RunFolderError
 
@@ -58,6 +58,8 @@ class Settings:
 
     steady_s: how long the warm-up was allowed to wait for a steady state; 0: it did not wait.
     cpus: that the threads were to keep to; empty: to none in particular.
+    expand_int4, keep_expanded, drop_pages: what becomes of filters of few bits and of the file's
+    memory (`targets.agent.plan.Plan`).
     """
 
     threads: int
@@ -70,6 +72,12 @@ class Settings:
     multi_label: bool = True
     steady_s: float = 0.0
     cpus: tuple[int, ...] = ()
+    expand_int4: bool = False
+    keep_expanded: bool = True
+    drop_pages: bool = False
+
+
+FEW_CALIBRATION_IMAGES: Final = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +87,11 @@ class CalibrationMeta:
     images: int
     scored_too: int | None = None
     sha256: str | None = None
+
+    @property
+    def few(self) -> bool:
+        """Whether they are too few to stand for what a camera will see."""
+        return self.images < FEW_CALIBRATION_IMAGES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,5 +68,11 @@ def test_every_command_has_an_example() -> None:
     assert without == []
 
 
+def test_the_command_reference_shows_what_help_prints(env: dict[str, str], tmp_path: Path) -> None:
+    env = {**env, "COLUMNS": "102"}  # click leaves two of them free
+    done = sandbox.run("halfbyte plan --help", tmp_path, env)
+    assert done.stdout.strip() == dict(commands())["halfbyte plan"].strip()
+
+
 def test_the_command_reference_is_not_stale() -> None:
     assert PAGE.read_text("utf-8") == page(), "run scripts/docs"

@@ -42,7 +42,7 @@ def test_the_next_plan_leaves_room_for_what_rounding_added(wide: Subject, name: 
     assert bits(first) <= room_bits < bits(first, ADDED)
 
     added = ADDED
-    mixing.learn(first)
+    assert mixing.learn(first)
     added = 1.0
     second = made(mixing.plan(room_bits))
     assert bits(second, ADDED) <= room_bits

@@ -150,6 +150,15 @@ def test_calibration_images_that_are_scored_are_doubted(tmp_path: Path) -> None:
     )
 
 
+def test_a_model_calibrated_on_few_images_is_doubted(tmp_path: Path) -> None:
+    few, enough = (
+        dataclasses.replace(meta("w8c-a8", 8), calibration=CalibrationMeta(n)) for n in (15, 16)
+    )
+    found = doubts(tmp_path / "few", asked=few)
+    assert "Calibrated on 15 images only" in found["few-calibrated"].text
+    assert "few-calibrated" not in doubts(tmp_path / "enough", asked=enough)
+
+
 def test_pictures_left_out_before_the_run_are_named(tmp_path: Path) -> None:
     source = dataset(tmp_path / "set").source
     (tmp_path / "set" / "b.jpg").unlink()

@@ -99,6 +99,24 @@ _timing: list[Callable[[Any], Any]] = [
         metavar="SECONDS",
         help="How long to wait for a target that another run holds.",
     ),
+    click.option(
+        "--drop-pages",
+        is_flag=True,
+        help="Give back the memory of the model's file once the runtime has its own copy of the "
+        "filters: less memory, the same results.",
+    ),
+    click.option(
+        "--expand-int4",
+        is_flag=True,
+        help="Run INT4 tensors (--format int4) as the int8 ones that they mean, which runtimes "
+        "have fast kernels for.",
+    ),
+    click.option(
+        "--expand-in-memory",
+        is_flag=True,
+        help="Keep no expanded model on the board: it takes the time at every start, and no "
+        "storage.  Done anyway where there is no room.",
+    ),
     wheelhouse_option,
 ]
 
@@ -156,6 +174,9 @@ def measuring_of(asked: dict[str, Any]) -> Measuring:
         steady_s=asked["steady_s"] or 0.0,
         repeat=asked["repeat"],
         asked=_board_settings(asked),
+        expand_int4=asked["expand_int4"],
+        keep_expanded=not asked["expand_in_memory"],
+        drop_pages=asked["drop_pages"],
     )
 
 

@@ -29,8 +29,8 @@ _quantizing: list[Callable[[Any], Any]] = [
         "recipe_names",
         multiple=True,
         metavar="NAME",
-        help="Instead of --bits: w8c-a8, w4e-a8, w4m-a8, w4g64-a8, w4k-a8, w4c-a8, w4e, ...  "
-        "Several make several models.",
+        help="Instead of --bits: w8c-a8, w4e-a8, w4m-a8, w4s-a8, w4g64-a8, w4k-a8, w4c-a8, w4e, "
+        "...  Several make several models.",
     ),
     click.option(
         "--format",
@@ -42,9 +42,9 @@ _quantizing: list[Callable[[Any], Any]] = [
     click.option(
         "--budget",
         metavar="SIZE",
-        help="Size of entropy-coded models (--bits below 8) and of mixtures (w4m-a8), as packed "
-        "files: 4.08bpw (bits per weight, whole file) or 18MB. Models of a fixed width, such as "
-        "--bits 8, are made as without it.",
+        help="Size of entropy-coded models (--bits below 8) and of mixtures (w4m-a8, w4s-a8), as "
+        "packed files: 4.08bpw (bits per weight, whole file) or 18MB. Models of a fixed width, "
+        "such as --bits 8, are made as without it.",
     ),
     click.option(
         "--plan",

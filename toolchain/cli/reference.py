@@ -87,7 +87,12 @@ def _sections(group: click.Command, name: str) -> Iterator[str]:
 
 
 def _help(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    context = click.Context(
+        command,
+        info_name=name,
+        terminal_width=100,
+        **{"max_content_width": 100, **cli.context_settings},
+    )
     text = command.get_help(context)
     return "\n".join(line.rstrip() for line in text.splitlines())
 

@@ -79,15 +79,18 @@ class Mixing:
         )
         return PlanFile(self._recipe, layers=layers)
 
-    def learn(self, made: Mapping[int, Recovered]) -> None:
+    def learn(self, made: Mapping[int, Recovered]) -> bool:
         """Take from filters of the last plan how much second-order rounding adds to indices.
 
         It moves weights away from the level next to them, so that indices compress less well.
+        False where the plan had no codebook, and there is nothing to learn.
         """
         planned = sum(self._planned.values())
-        if planned:
-            coded = (made[index].coded for index in self._planned)
-            self._growth *= sum(self._size_of(one) for one in coded if one is not None) / planned
+        if not planned:
+            return False
+        coded = (made[index].coded for index in self._planned)
+        self._growth *= sum(self._size_of(one) for one in coded if one is not None) / planned
+        return True
 
     def _measured(self, index: int, found: list[Candidate], taken: Candidate) -> list[Candidate]:
         """The layer's candidates, with sizes of codebooks corrected by that of the whole filter.

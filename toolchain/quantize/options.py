@@ -58,7 +58,7 @@ def check(recipe: Recipe, options: Options) -> None:
     if options.budget is not None and recipe.default_budget is None:
         raise RecipeError(
             f"a budget steers entropy-coded weights and mixtures, not {recipe}",
-            hint="Use w4e-a8 (or --bits 4) with a budget, or w4m-a8.",
+            hint="Use w4e-a8 (or --bits 4) with a budget, or w4m-a8 or w4s-a8.",
         )
     if options.budget is not None:
         unsteered(options.form_of(recipe))

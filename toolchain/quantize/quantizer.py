@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from targets.progress import SILENT, Progress
 from toolchain.errors import DataError, OutOfRange, RecipeError
 from toolchain.quantize import plan as planning
+from toolchain.quantize import spare as spare_room
 from toolchain.quantize.calibration import Calibration
 from toolchain.quantize.chosen import chosen
 from toolchain.quantize.device import on_best
@@ -32,15 +33,6 @@ from toolchain.quantize.recovery import Settings, floors_of, recover
 from toolchain.quantize.sensitivity import Sensitivity
 from toolchain.quantize.task import Task
 from toolchain.tflite.packed_codecs import stored_bits
-
-MARGIN: Final = 0.0015
-"""Share of a budget left free: second-order rounding ends a little off what was planned."""
-
-FEW_BITS_MARGIN: Final = 0.007
-"""More of it for each bit below 4: at 3 bits YOLOv7 ends 0.7 % above, at 4 nowhere."""
-
-HAIR: Final = 0.0005
-"""More of it for each try of a mixture, whose plan has already learnt what rounding adds."""
 
 TRIES: Final = 3
 """How often a model that came out too large is made again with coarser steps."""
@@ -146,10 +138,7 @@ class _Work:
 
     def margin(self, *, recovering: bool) -> float:
         """Share of the budget to leave free at first."""
-        budget = self._task.budget
-        if budget is None or not recovering:
-            return MARGIN
-        return MARGIN + FEW_BITS_MARGIN * max(0.0, 4 - budget)
+        return spare_room.at_first(self._task.budget, recovering=recovering)
 
     def choose(self, groups: tuple[GroupPlan, ...], *, spare: float) -> None:
         """How each filter is stored, where the recipe leaves that open.
@@ -179,10 +168,8 @@ class _Work:
 
     def learn(self, made: Mapping[int, Recovered], over: float) -> float:
         """From a model that came out too large: which share of the budget more to leave free."""
-        if self._mixing is None:
-            return 1.5 * over
-        self._mixing.learn(made)
-        return HAIR
+        learnt = self._mixing is not None and self._mixing.learn(made)
+        return spare_room.after(over, learnt=learnt)
 
     def filters(
         self,
@@ -190,7 +177,7 @@ class _Work:
         pictures: Sequence[NDArray[np.float32]],
         progress: Progress,
         *,
-        spare: float = MARGIN,
+        spare: float = spare_room.MARGIN,
     ) -> dict[int, Recovered]:
         """Every convolution.  spare: share of the budget to leave free."""
         scales = planning.scales_of(groups)

@@ -162,6 +162,12 @@ def _of_accuracy(figures: RunFigures, reference: RunFigures | None) -> Iterator[
         )
     if figures.is_float or figures.model.recipe is None:
         return
+    if calibration is not None and calibration.few:
+        yield Doubt(
+            "few-calibrated",
+            f"Calibrated on {_count(calibration.images, 'image')} only: on others it may lose "
+            "more.",
+        )
     if reference is None:
         yield Doubt(
             "no-float",

@@ -97,6 +97,9 @@ def _run(report: Report, run: RunFigures) -> dict[str, Any]:
             "iou": run.settings.iou,
             "max_detections": run.settings.max_detections,
             "multi_label": run.settings.multi_label,
+            "expand_int4": run.settings.expand_int4,
+            "keep_expanded": run.settings.keep_expanded,
+            "drop_pages": run.settings.drop_pages,
         },
         "board_settings": None
         if run.board_settings is None

@@ -108,6 +108,8 @@ class _Sweep:
             timed_runs=1,
             again=self.measuring.again,
             busy_s=self.measuring.busy_s,
+            expand_int4=self.measuring.expand_int4,
+            keep_expanded=self.measuring.keep_expanded,
         )
         folder = self._folder(accuracy_folder(self.out), self.every.dataset)
         with folder.claimed():

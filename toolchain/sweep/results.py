@@ -15,7 +15,14 @@ from toolchain.sweep.grid import Combination, accuracy_folder, folder_of
 
 # About what a combination does not show and the whole sweep does: accuracy, and how many pictures.
 _NOT_OF_SPEED: Final = frozenset(
-    {"few-images", "no-float", "other-images", "lost-within-noise", "calibration-scored"}
+    {
+        "few-images",
+        "no-float",
+        "other-images",
+        "lost-within-noise",
+        "calibration-scored",
+        "few-calibrated",
+    }
 )
 
 

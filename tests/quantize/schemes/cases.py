@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from toolchain.quantize.granularity import Channel, Granularity, Group, Layer
+from toolchain.quantize.granularity import Channel, Granularity, Group, Layer, Network
 from toolchain.quantize.schemes import SCHEMES, Scheme
 from toolchain.quantize.search import Search
 
@@ -28,7 +28,7 @@ class Case(NamedTuple):
 CASES = [
     Case(scheme, granularity)
     for scheme in SCHEMES.values()
-    for granularity in (Layer(), Channel(), Group(3))
+    for granularity in (Network(), Layer(), Channel(), Group(3))
     if isinstance(granularity, scheme.GRANULARITIES)
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
