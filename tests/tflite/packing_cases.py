@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from targets.agent import expand
 from toolchain.quantize import coded
 from toolchain.tflite import flatbuffer
 from toolchain.tflite.compose import Graph
@@ -157,3 +158,10 @@ def large_model() -> bytes:
     """One filter of 9 MB."""
     filters = {"conv": coded_filter("plain", (1024, 3, 3, 1024), seed=2).codes}
     return flatbuffer.serialize(int8_model(filters)[0])
+
+
+def expanded(data: Any, **settings: bool) -> bytes:
+    """A packed model as the ordinary one that it stands for."""
+    expansion = expand.read(data, **settings)
+    assert expansion is not None
+    return expand.to_bytes(expansion)
