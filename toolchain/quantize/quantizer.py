@@ -19,7 +19,7 @@ from toolchain.quantize.calibration import Calibration
 from toolchain.quantize.chosen import chosen
 from toolchain.quantize.device import on_best
 from toolchain.quantize.learned import learn
-from toolchain.quantize.mixing import Mixing
+from toolchain.quantize.mixing import SECOND_ORDER_GROWTH, Mixing
 from toolchain.quantize.nearest import round_to_nearest
 from toolchain.quantize.options import Options
 from toolchain.quantize.outputs import exact, logits
@@ -74,7 +74,7 @@ def quantize(
     recovering = bool(pictures) and options.recovery is not None
     spare = work.margin(recovering=recovering)
     for _ in range(TRIES):
-        work.choose(groups, spare=spare)
+        work.choose(groups, spare=spare, recovering=recovering)
         made = work.filters(groups, pictures, progress, spare=spare)
         found = work.written(groups, made, recovered=recovering)
         over = work.over_budget(found)
@@ -140,7 +140,7 @@ class _Work:
         """Share of the budget to leave free at first."""
         return spare_room.at_first(self._task.budget, recovering=recovering)
 
-    def choose(self, groups: tuple[GroupPlan, ...], *, spare: float) -> None:
+    def choose(self, groups: tuple[GroupPlan, ...], *, spare: float, recovering: bool) -> None:
         """How each filter is stored, where the recipe leaves that open.
 
         spare: share of the budget to leave free.  Raises OutOfRange.
@@ -158,6 +158,7 @@ class _Work:
                 dict(floors_of(self._graph, planning.scales_of(groups))),
                 task.chosen.islands,
                 stored_bits,
+                SECOND_ORDER_GROWTH if recovering else 1.0,
             )
         room_bits = task.room_bits(groups, spare)
         plan = self._mixing.plan(room_bits)
