@@ -25,7 +25,6 @@ from toolchain.quantize.recovered import Recovered, fit
 from toolchain.quantize.schemes import SCHEMES, codebook
 from toolchain.quantize.sensitivity import Sensitivity
 
-
 SECOND_ORDER_GROWTH: Final = 1.015
 """Times that indices of codebooks take after second-order rounding, at most:
 1.009 (YOLOv7) to 1.015 (YOLOv5s) were seen."""
