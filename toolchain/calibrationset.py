@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,11 @@ class Pictures:
         """At most so many of them, evenly spread."""
         if limit >= len(self.paths):
             return self
-        chosen = [i * len(self.paths) // limit for i in range(limit)]
+        return self.at(i * len(self.paths) // limit for i in range(limit))
+
+    def at(self, places: Iterable[int]) -> Pictures:
+        """Those at these places, in that order."""
+        chosen = tuple(places)
         return Pictures(tuple(self.paths[i] for i in chosen), tuple(self.hashes[i] for i in chosen))
 
     def meta(self, scored: Sequence[Path] = ()) -> CalibrationMeta:
@@ -65,7 +69,7 @@ def find_calibration(folder: Path, *, limit: int | None = None) -> Pictures:
         )
     if limit is not None and limit < len(paths):
         paths = tuple(paths[i * len(paths) // limit] for i in range(limit))
-    if CalibrationMeta(len(paths)).few:
+    if len(paths) < FEW_CALIBRATION_IMAGES:
         _log.warning(
             "%d calibration %s: ranges and rounding will fit them, and perhaps little else.  "
             "Give %d or more, as the camera will see them.",

@@ -9,7 +9,6 @@ The loss on labels stays unknown until it is measured.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 from typing import Final
@@ -135,15 +134,9 @@ def parted(pictures: Pictures) -> tuple[Pictures, Pictures]:
             f"{len(pictures.paths)} calibration pictures are too few to keep some for judging",
             hint="Give 64 or more of them.",
         )
-    judges = [place % HELD_OUT == 1 for place in range(len(pictures.paths))]
-    return _those(pictures, [not one for one in judges]), _those(pictures, judges)
-
-
-def _those(pictures: Pictures, chosen: list[bool]) -> Pictures:
-    return Pictures(
-        tuple(itertools.compress(pictures.paths, chosen)),
-        tuple(itertools.compress(pictures.hashes, chosen)),
-    )
+    places = range(len(pictures.paths))
+    judges = places[1::HELD_OUT]
+    return pictures.at(place for place in places if place not in judges), pictures.at(judges)
 
 
 def recipe_at(budget: float, recipe: Recipe) -> Recipe:

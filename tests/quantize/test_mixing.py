@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tests.quantize import models
 from tests.quantize.conftest import Subject
+from tests.quantize.recipes import QUICK
 from toolchain.errors import OutOfRange, RecipeError
 from toolchain.quantize import Quantized, parse, planfile, quantize
 from toolchain.quantize.allocation import allocate
@@ -15,13 +16,11 @@ from toolchain.quantize.budget import Budget
 from toolchain.quantize.candidates import Candidate, candidates, methods, sample
 from toolchain.quantize.layertable import of_record
 from toolchain.quantize.plantext import plan_text
-from toolchain.quantize.recovery import Settings
 from toolchain.tflite.elements import INT8
 from toolchain.tflite.packed_codecs import stored_bits
 
 MIXED = parse("w4m-a8")
 STRICT = parse("w4s-a8")
-QUICK = Settings(patches=64)
 
 
 def made(subject: Subject, bits_per_weight: float, **options: object) -> Quantized:
